@@ -1,0 +1,1 @@
+//! tao-leader-follower

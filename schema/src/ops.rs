@@ -1,0 +1,276 @@
+//! The operations of the API (DESIGN section 2), as values.
+
+use crate::edges::PackedEdges;
+use crate::fields::EncodedFields;
+use crate::ids::{
+    AssocType, EdgeKey, FieldId, ListKey, ObjectId, ObjectType, Position, RequestId, Seq, ShardId, Time,
+};
+use crate::rows::ObjectRow;
+
+/// A read of one object or one list.
+#[derive(Clone, PartialEq, Debug)]
+pub enum ReadOp {
+    /// The object, or that there is none.
+    ObjectGet(ObjectId),
+    /// The edges of a list that end in `id2s`, within the time bounds (both inclusive).
+    AssocGet {
+        /// The list.
+        list: ListKey,
+        /// Where edges may end; at most [`crate::limits::MAX_ID2_SET`].
+        id2s: Vec<ObjectId>,
+        /// Newest time that counts.
+        high: Option<Time>,
+        /// Oldest time that counts.
+        low: Option<Time>,
+    },
+    /// Number of edges of a list.
+    AssocCount(ListKey),
+    /// Edges `[pos, pos + limit)`, newest first.
+    AssocRange {
+        /// The list.
+        list: ListKey,
+        /// How many of the newest to skip.
+        pos: u32,
+        /// How many to return; capped by the type's query limit.
+        limit: u32,
+    },
+    /// Edges with `high >= time >= low`, newest first.
+    AssocTimeRange {
+        /// The list.
+        list: ListKey,
+        /// Newest time that counts.
+        high: Time,
+        /// Oldest time that counts.
+        low: Time,
+        /// How many to return; capped by the type's query limit.
+        limit: u32,
+    },
+}
+
+impl ReadOp {
+    /// The shard that holds the answer.
+    pub const fn shard(&self) -> ShardId {
+        match self {
+            Self::ObjectGet(id) => id.shard(),
+            Self::AssocGet { list, .. }
+            | Self::AssocCount(list)
+            | Self::AssocRange { list, .. }
+            | Self::AssocTimeRange { list, .. } => list.id1.shard(),
+        }
+    }
+
+    /// The call's name as users know it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::ObjectGet(_) => "object_get",
+            Self::AssocGet { .. } => "assoc_get",
+            Self::AssocCount(_) => "assoc_count",
+            Self::AssocRange { .. } => "assoc_range",
+            Self::AssocTimeRange { .. } => "assoc_time_range",
+        }
+    }
+}
+
+/// A read with what it demands.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ReadRequest {
+    /// What to read.
+    pub op: ReadOp,
+    /// The answer must not be older than this position of the op's shard; `None`: `Local`.
+    pub at_least: Option<Position>,
+    /// Whether the reply says which path it took.
+    pub explain: bool,
+}
+
+/// The answer to a read.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ReadReply {
+    /// The answer is right at this position.
+    pub position: Position,
+    /// The answer.
+    pub answer: Answer,
+    /// Present if it was asked for.
+    pub explain: Option<Explain>,
+}
+
+/// What was read.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Answer {
+    /// Of `object_get`; `None`: it does not exist.
+    Object(Option<(ObjectId, ObjectRow)>),
+    /// Of `assoc_get`, `assoc_range`, `assoc_time_range`: edges newest first, and the list's version.
+    Edges {
+        /// The edges asked for.
+        edges: PackedEdges,
+        /// The list's version; zero if it was never written.
+        version: Seq,
+    },
+    /// Of `assoc_count`.
+    Count {
+        /// Number of edges.
+        count: u64,
+        /// The list's version.
+        version: Seq,
+    },
+}
+
+/// Who had the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Source {
+    /// The follower's memory.
+    FollowerCache,
+    /// The leader's memory.
+    LeaderCache,
+    /// MySQL, or the memory engine in its place.
+    Database,
+}
+
+/// The path that an operation took.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Explain {
+    /// Who had the answer.
+    pub source: Source,
+    /// Names of the nodes passed, first asked first.
+    pub path: Vec<String>,
+    /// Why the first node's memory did not answer; empty if it did.
+    pub reason: String,
+}
+
+/// One change to the graph, as the application says it.
+#[derive(Clone, PartialEq, Debug)]
+pub enum WriteOp {
+    /// Creates an object.
+    ObjectAdd {
+        /// The id to create, which must not exist; `None`: the shard allocates one.
+        id: Option<ObjectId>,
+        /// The shard to allocate on; ignored with an `id`.
+        shard: ShardId,
+        /// Its type.
+        otype: ObjectType,
+        /// Its data.
+        fields: EncodedFields,
+    },
+    /// Changes some fields of an object that exists.
+    ObjectUpdate {
+        /// Which object.
+        id: ObjectId,
+        /// Its type; another stored type is an error.
+        otype: ObjectType,
+        /// Fields to set.
+        set: EncodedFields,
+        /// Fields to unset.
+        clear: Vec<FieldId>,
+        /// Refuse unless the object has this version.
+        expected: Option<Seq>,
+    },
+    /// Deletes an object. Its associations stay: they are other lists' data, too.
+    ObjectDelete {
+        /// Which object.
+        id: ObjectId,
+        /// Refuse unless the object has this version.
+        expected: Option<Seq>,
+    },
+    /// Adds an association or overwrites its time and data; its inverse follows.
+    AssocAdd {
+        /// Which association.
+        edge: EdgeKey,
+        /// The application's time.
+        time: Time,
+        /// Its data.
+        fields: EncodedFields,
+        /// Refuse if it exists.
+        create_only: bool,
+        /// Refuse unless the list has this version.
+        expected: Option<Seq>,
+    },
+    /// Deletes an association and its inverse.
+    AssocDelete {
+        /// Which association.
+        edge: EdgeKey,
+        /// Refuse unless the list has this version.
+        expected: Option<Seq>,
+    },
+    /// Gives an association, if present, another type; time and data stay; inverses follow.
+    AssocChangeType {
+        /// Which association.
+        edge: EdgeKey,
+        /// Its new type.
+        new_atype: AssocType,
+        /// Refuse unless the list it leaves has this version.
+        expected: Option<Seq>,
+    },
+}
+
+impl WriteOp {
+    /// The shard of the id that the application named. The shard that *orders* the write may be that of the other
+    /// end: see `GraphSchema::canonical`.
+    pub const fn shard(&self) -> ShardId {
+        match self {
+            Self::ObjectAdd { id: None, shard, .. } => *shard,
+            Self::ObjectAdd { id: Some(id), .. } | Self::ObjectUpdate { id, .. } | Self::ObjectDelete { id, .. } => {
+                id.shard()
+            }
+            Self::AssocAdd { edge, .. } | Self::AssocDelete { edge, .. } | Self::AssocChangeType { edge, .. } => {
+                edge.id1.shard()
+            }
+        }
+    }
+
+    /// The call's name as users know it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::ObjectAdd { .. } => "object_add",
+            Self::ObjectUpdate { .. } => "object_update",
+            Self::ObjectDelete { .. } => "object_delete",
+            Self::AssocAdd { .. } => "assoc_add",
+            Self::AssocDelete { .. } => "assoc_delete",
+            Self::AssocChangeType { .. } => "assoc_change_type",
+        }
+    }
+}
+
+/// A write: one operation, or several on one shard that happen together or not at all.
+#[derive(Clone, PartialEq, Debug)]
+pub struct WriteRequest {
+    /// The same in every attempt.
+    pub id: RequestId,
+    /// Time since the first attempt, by the client's monotonic clock; zero in the first.
+    pub age: std::time::Duration,
+    /// At least one, at most [`crate::limits::MAX_ATOMIC_OPS`].
+    pub ops: Vec<WriteOp>,
+}
+
+/// The answer to a write that happened.
+#[derive(Clone, PartialEq, Debug)]
+pub struct WriteReply {
+    /// Where it stands, in the log of each shard that it has changed; the ordering shard's first.
+    pub positions: Vec<Position>,
+    /// One for each operation, in order.
+    pub outcomes: Vec<Outcome>,
+    /// The other side of a pair is durable, but not applied yet: `positions` lack its shard.
+    pub inverse_pending: bool,
+    /// An earlier attempt had done it.
+    pub replayed: bool,
+}
+
+/// What one operation did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// Its effect.
+    pub effect: Effect,
+    /// The object's id, for object writes.
+    pub id: Option<ObjectId>,
+}
+
+/// Effect of one operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Effect {
+    /// It did not exist before.
+    Created,
+    /// It existed and has been written.
+    Updated,
+    /// It existed and is gone.
+    Deleted,
+    /// There was nothing to delete or retype.
+    Nothing,
+}
