@@ -172,7 +172,8 @@ impl PackedEdgesBuilder {
 
     /// Appends one edge.
     pub fn push(&mut self, id2: ObjectId, time: Time, fields: &[u8]) {
-        let data = if fields.is_empty() { 0 } else { 1 + encoded_len_varint(fields.len() as u64) + fields.len() };
+        let data =
+            if fields.is_empty() { 0 } else { 1 + encoded_len_varint(fields.len() as u64) + fields.len() };
         self.0.put_u8(KEY_EDGE);
         encode_varint((FIXED + data) as u64, &mut self.0);
         self.0.put_u8(KEY_ID2);

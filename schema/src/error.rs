@@ -55,7 +55,11 @@ impl ErrorCode {
     pub const fn retryable(self) -> bool {
         matches!(
             self,
-            Self::NotOwner | Self::Overloaded | Self::Unavailable | Self::DeadlineExceeded | Self::OutcomeUnknown
+            Self::NotOwner
+                | Self::Overloaded
+                | Self::Unavailable
+                | Self::DeadlineExceeded
+                | Self::OutcomeUnknown
         )
     }
 

@@ -207,12 +207,12 @@ impl WriteOp {
     pub const fn shard(&self) -> ShardId {
         match self {
             Self::ObjectAdd { id: None, shard, .. } => *shard,
-            Self::ObjectAdd { id: Some(id), .. } | Self::ObjectUpdate { id, .. } | Self::ObjectDelete { id, .. } => {
-                id.shard()
-            }
-            Self::AssocAdd { edge, .. } | Self::AssocDelete { edge, .. } | Self::AssocChangeType { edge, .. } => {
-                edge.id1.shard()
-            }
+            Self::ObjectAdd { id: Some(id), .. }
+            | Self::ObjectUpdate { id, .. }
+            | Self::ObjectDelete { id, .. } => id.shard(),
+            Self::AssocAdd { edge, .. }
+            | Self::AssocDelete { edge, .. }
+            | Self::AssocChangeType { edge, .. } => edge.id1.shard(),
         }
     }
 

@@ -1,1 +1,7 @@
-//! tao-shard-store
+//! The databases under the tier: one trait, [`ShardStore`], whose documentation is its specification; a MySQL engine
+//! and a memory engine behind it, held to one conformance suite.
+
+pub mod store;
+pub mod write;
+
+pub use store::{ShardStore, StoreError, StoreErrorKind};
