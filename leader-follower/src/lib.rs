@@ -1,1 +1,6 @@
-//! tao-leader-follower
+//! Followers and leaders: the cache and consistency core, pure, and the two services around it.
+//!
+//! No network here: what a service needs of other nodes is a trait in [`ports`], so that a whole region runs in one
+//! deterministic test as it does over gRPC.
+
+pub mod core;
