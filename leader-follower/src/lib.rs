@@ -4,3 +4,4 @@
 //! deterministic test as it does over gRPC.
 
 pub mod core;
+pub mod fills;
