@@ -1,6 +1,7 @@
 //! The databases under the tier: one trait, [`ShardStore`], whose documentation is its specification; a MySQL engine
 //! and a memory engine behind it, held to one conformance suite.
 
+pub mod apply;
 pub mod store;
 pub mod write;
 
