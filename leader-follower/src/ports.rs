@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use tao_schema::Result;
@@ -9,7 +10,34 @@ use tao_schema::ids::ShardId;
 use tao_schema::ops::{FillReply, FillRequest, InverseState, ReadReply, ReadRequest, WriteReply, WriteRequest};
 use tao_schema::rows::ShardChange;
 use tao_schema::stream::{StreamMessage, SubscribeShard};
+use tao_schema::topology::{Placement, Topology};
 use tokio::time::Instant;
+
+/// The topology with what is computed from it, replaced as a whole: a request sees one version of both.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Where things are.
+    pub topology: Arc<Topology>,
+    /// Who serves which shard.
+    pub placement: Placement,
+}
+
+/// The cluster as a node sees it now. Readers never wait; whoever learns of a newer topology stores it.
+pub type ClusterView = Arc<ArcSwap<Cluster>>;
+
+impl Cluster {
+    /// Computes the placement of a topology.
+    pub fn new(topology: Arc<Topology>) -> Self {
+        let placement = Placement::compute(&topology);
+        Self { topology, placement }
+    }
+}
+
+/// The leaders of the cluster, by their names in the topology.
+pub trait LeaderPeers: Send + Sync + 'static {
+    /// A handle to a leader, the same for each call; `None`: the topology has no such leader. Does not connect yet.
+    fn leader(&self, name: &str) -> Option<Arc<dyn LeaderPeer>>;
+}
 
 /// One leader node, as followers and other leaders reach it. Over gRPC in a cluster, direct calls in tests.
 ///
