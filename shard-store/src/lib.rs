@@ -2,6 +2,7 @@
 //! and a memory engine behind it, held to one conformance suite.
 
 pub mod apply;
+pub mod fleet;
 pub mod store;
 pub mod write;
 

@@ -1,0 +1,159 @@
+//! The servers' settings. Durable (R1) and ready for the binlog tail and for replication (R8) from the first start.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::binary::Flavour;
+
+/// What differs from server to server.
+pub(super) struct ServerSettings<'a> {
+    pub(super) flavour: Flavour,
+    /// The server's own folder; data, temporary files, socket and logs are all below it.
+    pub(super) folder: &'a Path,
+    pub(super) port: u16,
+    pub(super) server_id: u32,
+    pub(super) buffer_pool_bytes: u64,
+    pub(super) redo_log_bytes: u64,
+}
+
+/// For both flavours.
+const COMMON: &str = "\
+bind_address=127.0.0.1
+skip_name_resolve=ON
+local_infile=OFF
+performance_schema=OFF
+max_connections=500
+max_allowed_packet=64M
+character_set_server=utf8mb4
+transaction_isolation=READ-COMMITTED
+innodb_flush_log_at_trx_commit=1
+innodb_buffer_pool_dump_at_shutdown=OFF
+innodb_buffer_pool_load_at_startup=OFF
+sync_binlog=1
+log_bin=binlog
+binlog_format=ROW
+binlog_row_image=FULL
+binlog_row_metadata=FULL
+binlog_expire_logs_seconds=604800
+";
+
+const MARIADB: &str = "\
+gtid_strict_mode=ON
+log_slave_updates=ON
+";
+
+// secure_file_priv: the default of distributions is a folder that exists only where their package made it.
+const MYSQL: &str = "\
+gtid_mode=ON
+enforce_gtid_consistency=ON
+log_replica_updates=ON
+mysqlx=OFF
+event_scheduler=OFF
+secure_file_priv=NULL
+";
+
+/// The smallest redo log that MySQL takes; keeps a template small.
+const TEMPLATE_REDO_LOG_BYTES: u64 = 8 << 20;
+
+// === impl ServerSettings ===
+
+impl ServerSettings<'_> {
+    /// The text of the server's `my.cnf`.
+    pub(super) fn render(&self) -> String {
+        let mut text = String::from("[mysqld]\n");
+        let data = self.folder.join("data");
+        set_path(&mut text, "datadir", &data);
+        set_path(&mut text, "tmpdir", &self.folder.join("tmp"));
+        set_path(&mut text, "init_file", &self.folder.join("account.sql"));
+        // Relative to datadir, in which the server runs: an absolute path might be longer than a socket address (107).
+        set(&mut text, "socket", "server.sock");
+        set(&mut text, "pid_file", "server.pid");
+        set(&mut text, "port", self.port);
+        set(&mut text, "server_id", self.server_id);
+        set(&mut text, "innodb_buffer_pool_size", self.buffer_pool_bytes);
+        set(&mut text, redo_log_setting(self.flavour), self.redo_log_bytes);
+        set_user(&mut text);
+        text.push_str(COMMON);
+        text.push_str(match self.flavour {
+            Flavour::MariaDb => MARIADB,
+            Flavour::MySql => MYSQL,
+        });
+        text
+    }
+}
+
+/// The `my.cnf` with which a template is made in `data`.
+pub(super) fn template_settings(flavour: Flavour, data: &Path) -> String {
+    let mut text = String::from("[mysqld]\n");
+    set_path(&mut text, "datadir", data);
+    set(&mut text, redo_log_setting(flavour), TEMPLATE_REDO_LOG_BYTES);
+    set_user(&mut text);
+    text.push_str("performance_schema=OFF\ncharacter_set_server=utf8mb4\n");
+    text.push_str(match flavour {
+        Flavour::MariaDb => "enforce_storage_engine=\nmax_allowed_packet=8M\nnet_buffer_length=16K\n",
+        Flavour::MySql => "skip_log_bin\nmysqlx=OFF\nsecure_file_priv=NULL\n",
+    });
+    text
+}
+
+fn redo_log_setting(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MariaDb => "innodb_log_file_size",
+        Flavour::MySql => "innodb_redo_log_capacity",
+    }
+}
+
+fn set(text: &mut String, name: &str, value: impl std::fmt::Display) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{name}={value}");
+}
+
+/// In quotes, with `\` doubled: so a path may contain spaces and `#`.
+fn set_path(text: &mut String, name: &str, path: &Path) {
+    let path = path.display().to_string().replace('\\', "\\\\");
+    let _ = writeln!(text, "{name}=\"{path}\"");
+}
+
+/// Both servers refuse to run as root unless told.
+fn set_user(text: &mut String) {
+    if rustix::process::geteuid().is_root() {
+        text.push_str("user=root\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(flavour: Flavour) -> String {
+        let folder = Path::new("/a folder/with # in it");
+        ServerSettings { flavour, folder, port: 4711, server_id: 3, buffer_pool_bytes: 1, redo_log_bytes: 2 }
+            .render()
+    }
+
+    #[test]
+    fn each_flavour_gets_its_own_words() {
+        let (mariadb, mysql) = (settings(Flavour::MariaDb), settings(Flavour::MySql));
+        assert!(mariadb.contains("\ngtid_strict_mode=ON\n") && !mariadb.contains("gtid_mode"));
+        assert!(mariadb.contains("\ninnodb_log_file_size=2\n"));
+        assert!(mysql.contains("\ngtid_mode=ON\n") && !mysql.contains("gtid_strict_mode"));
+        assert!(mysql.contains("\ninnodb_redo_log_capacity=2\n"));
+        for text in [&mariadb, &mysql] {
+            assert!(text.contains("\nport=4711\n") && text.contains("\nserver_id=3\n"));
+            assert!(text.contains("\ndatadir=\"/a folder/with # in it/data\"\n"), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_setting_is_given_twice() {
+        for flavour in [Flavour::MariaDb, Flavour::MySql] {
+            let text = settings(flavour);
+            let mut names: Vec<&str> =
+                text.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count, "{text}");
+        }
+    }
+}

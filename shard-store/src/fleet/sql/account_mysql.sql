@@ -1,0 +1,1 @@
+ALTER USER IF EXISTS 'root'@'localhost' ACCOUNT LOCK;

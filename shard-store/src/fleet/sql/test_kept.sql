@@ -1,0 +1,1 @@
+SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'kept'
