@@ -265,8 +265,7 @@ impl prost::Message for PackedEdges {
         buf: &mut impl Buf,
         ctx: DecodeContext,
     ) -> std::result::Result<(), DecodeError> {
-        self.0 = append_raw_field(&self.0, tag, wire_type, buf, ctx)?;
-        Ok(())
+        append_raw_field(&mut self.0, tag, wire_type, buf, ctx)
     }
 
     fn encoded_len(&self) -> usize {

@@ -25,6 +25,61 @@ pub enum Value {
     Blob(Bytes),
 }
 
+/// What a field may hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum FieldKind {
+    /// [`Value::Bool`]
+    Bool,
+    /// [`Value::Int`]
+    Int,
+    /// [`Value::Float`]
+    Float,
+    /// [`Value::Text`]
+    Text,
+    /// [`Value::Blob`]
+    Blob,
+}
+
+impl FieldKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::Bool, Self::Int, Self::Float, Self::Text, Self::Blob];
+
+    /// The kind's name in a graph schema.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "bool",
+            Self::Int => "int",
+            Self::Float => "float",
+            Self::Text => "text",
+            Self::Blob => "blob",
+        }
+    }
+
+    /// The default of a field that declares none: false, zero or empty.
+    pub const fn zero(self) -> Value {
+        match self {
+            Self::Bool => Value::Bool(false),
+            Self::Int => Value::Int(0),
+            Self::Float => Value::Float(0.0),
+            Self::Text => Value::Text(String::new()),
+            Self::Blob => Value::Blob(Bytes::new()),
+        }
+    }
+}
+
+impl Value {
+    /// What kind of value it is.
+    pub const fn kind(&self) -> FieldKind {
+        match self {
+            Self::Bool(_) => FieldKind::Bool,
+            Self::Int(_) => FieldKind::Int,
+            Self::Float(_) => FieldKind::Float,
+            Self::Text(_) => FieldKind::Text,
+            Self::Blob(_) => FieldKind::Blob,
+        }
+    }
+}
+
 /// Decoded fields, in ascending order of id, each id once.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Fields(Vec<(FieldId, Value)>);
@@ -179,8 +234,7 @@ impl prost::Message for EncodedFields {
         buf: &mut impl Buf,
         ctx: DecodeContext,
     ) -> std::result::Result<(), DecodeError> {
-        self.0 = append_raw_field(&self.0, tag, wire_type, buf, ctx)?;
-        Ok(())
+        append_raw_field(&mut self.0, tag, wire_type, buf, ctx)
     }
 
     fn encoded_len(&self) -> usize {
@@ -195,22 +249,23 @@ impl prost::Message for EncodedFields {
 /// Copies one field of a message, as it stands on the wire, behind `held`. Only the length-delimited kind occurs in
 /// the messages that are kept as bytes; others are skipped, as protobuf wants it of unknown fields.
 pub(crate) fn append_raw_field(
-    held: &Bytes,
+    held: &mut Bytes,
     tag: u32,
     wire_type: WireType,
     buf: &mut impl Buf,
     ctx: DecodeContext,
-) -> std::result::Result<Bytes, DecodeError> {
+) -> std::result::Result<(), DecodeError> {
     if wire_type != WireType::LengthDelimited {
-        skip_field(wire_type, tag, buf, ctx)?;
-        return Ok(held.clone());
+        return skip_field(wire_type, tag, buf, ctx);
     }
     let mut body = Bytes::new();
     prost::encoding::bytes::merge(wire_type, &mut body, buf, ctx)?;
-    let mut joined = BytesMut::with_capacity(held.len() + body.len() + 8);
-    joined.extend_from_slice(held);
+    // Nobody else holds a message that is being decoded, so this grows in place: one copy a byte for a long list.
+    let mut joined = std::mem::take(held).try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    joined.reserve(body.len() + 8);
     encode_key(tag, WireType::LengthDelimited, &mut joined);
     encode_varint(body.len() as u64, &mut joined);
     joined.extend_from_slice(&body);
-    Ok(joined.freeze())
+    *held = joined.freeze();
+    Ok(())
 }

@@ -5,7 +5,7 @@ use crate::fields::EncodedFields;
 use crate::ids::{
     AssocType, EdgeKey, FieldId, ListKey, ObjectId, ObjectType, Position, RequestId, Seq, ShardId, Time,
 };
-use crate::rows::ObjectRow;
+use crate::rows::{EdgeValue, ListRow, ObjectRow, ShardState};
 
 /// A read of one object or one list.
 #[derive(Clone, PartialEq, Debug)]
@@ -273,4 +273,70 @@ pub enum Effect {
     Deleted,
     /// There was nothing to delete or retype.
     Nothing,
+}
+
+/// What a follower asks its leader for on a miss, or a leader another one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FillRequest {
+    /// What is missing.
+    pub key: FillKey,
+    /// The answer must not be older than this position of the key's shard.
+    pub at_least: Option<Position>,
+}
+
+/// A key of a cache.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum FillKey {
+    /// An object.
+    Object(ObjectId),
+    /// An edge list.
+    List {
+        /// Which list.
+        key: ListKey,
+        /// How many of its newest edges are wanted at least; 0: the count is enough.
+        edges: u32,
+    },
+}
+
+impl FillKey {
+    /// The shard that holds it.
+    pub const fn shard(&self) -> ShardId {
+        match self {
+            Self::Object(id) => id.shard(),
+            Self::List { key, .. } => key.id1.shard(),
+        }
+    }
+}
+
+/// The answer to a [`FillRequest`]: rows as they were at exactly one position (PROTOCOL R12).
+#[derive(Clone, PartialEq, Debug)]
+pub struct FillReply {
+    /// The position of the snapshot, or of the cached entry.
+    pub position: Position,
+    /// The state of the shard at that position.
+    pub state: ShardState,
+    /// What was asked for.
+    pub row: FillRow,
+    /// Who had it.
+    pub source: Source,
+}
+
+/// What a fill brings.
+#[derive(Clone, PartialEq, Debug)]
+pub enum FillRow {
+    /// An object; `None`: it does not exist.
+    Object(Option<ObjectRow>),
+    /// A list; one that was never written is the default [`ListRow`].
+    List(ListRow),
+}
+
+/// The state that the ordering side gave an association pair, for its other side (PROTOCOL R22).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InverseState {
+    /// The edge on the other side: the one to write.
+    pub edge: EdgeKey,
+    /// Its state; `None`: deleted.
+    pub value: Option<EdgeValue>,
+    /// Where the ordering side wrote it: the newer one wins.
+    pub origin: Position,
 }

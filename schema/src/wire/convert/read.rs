@@ -1,0 +1,184 @@
+//! Reads.
+
+use super::{corrupt, edges, list, position, present};
+use crate::error::{Error, ErrorCode, Result};
+use crate::ids::{ObjectId, Position, Seq, Time};
+use crate::limits::MAX_ID2_SET;
+use crate::ops::{Answer, Explain, ReadOp, ReadReply, ReadRequest, Source};
+use crate::rows::ObjectRow;
+use crate::wire::proto::{self, read_reply::Result as Wire, read_request::Op};
+
+impl From<ReadRequest> for proto::ReadRequest {
+    fn from(request: ReadRequest) -> Self {
+        Self {
+            op: Some(request.op.into()),
+            at_least: request.at_least.map(Into::into),
+            explain: request.explain,
+        }
+    }
+}
+
+impl TryFrom<proto::ReadRequest> for ReadRequest {
+    type Error = Error;
+
+    fn try_from(request: proto::ReadRequest) -> Result<Self> {
+        Ok(Self {
+            op: present(request.op, "op of ReadRequest")?.try_into()?,
+            at_least: request.at_least.map(Position::try_from).transpose()?,
+            explain: request.explain,
+        })
+    }
+}
+
+impl From<ReadOp> for Op {
+    fn from(op: ReadOp) -> Self {
+        match op {
+            ReadOp::ObjectGet(id) => Self::ObjectGet(proto::ObjectGet { id: id.0 }),
+            ReadOp::AssocGet { list, id2s, high, low } => Self::AssocGet(proto::AssocGet {
+                id1: list.id1.0,
+                atype: list.atype.0.into(),
+                id2: id2s.into_iter().map(|id| id.0).collect(),
+                high: high.map(|time| time.0),
+                low: low.map(|time| time.0),
+            }),
+            ReadOp::AssocCount(list) => Self::AssocCount(list.into()),
+            ReadOp::AssocRange { list, pos, limit } => Self::AssocRange(proto::AssocRange {
+                id1: list.id1.0,
+                atype: list.atype.0.into(),
+                pos,
+                limit,
+            }),
+            ReadOp::AssocTimeRange { list, high, low, limit } => {
+                Self::AssocTimeRange(proto::AssocTimeRange {
+                    id1: list.id1.0,
+                    atype: list.atype.0.into(),
+                    high: high.0,
+                    low: low.0,
+                    limit,
+                })
+            }
+        }
+    }
+}
+
+impl TryFrom<Op> for ReadOp {
+    type Error = Error;
+
+    fn try_from(op: Op) -> Result<Self> {
+        Ok(match op {
+            Op::ObjectGet(get) => Self::ObjectGet(ObjectId(get.id)),
+            Op::AssocGet(get) => {
+                // Before anything is built from it. `check_read` says the same of requests from this process.
+                if get.id2.len() > MAX_ID2_SET {
+                    let message =
+                        format!("id2 has {} entries; at most {MAX_ID2_SET}: split the set", get.id2.len());
+                    return Err(Error::invalid(message));
+                }
+                Self::AssocGet {
+                    list: list(get.id1, get.atype)?,
+                    id2s: get.id2.into_iter().map(ObjectId).collect(),
+                    high: get.high.map(Time),
+                    low: get.low.map(Time),
+                }
+            }
+            Op::AssocCount(key) => Self::AssocCount(key.try_into()?),
+            Op::AssocRange(range) => {
+                Self::AssocRange { list: list(range.id1, range.atype)?, pos: range.pos, limit: range.limit }
+            }
+            Op::AssocTimeRange(range) => Self::AssocTimeRange {
+                list: list(range.id1, range.atype)?,
+                high: Time(range.high),
+                low: Time(range.low),
+                limit: range.limit,
+            },
+        })
+    }
+}
+
+impl From<ReadReply> for proto::ReadReply {
+    fn from(reply: ReadReply) -> Self {
+        let result = match reply.answer {
+            Answer::Object(object) => Wire::Object(proto::ObjectResult { object: object.map(Into::into) }),
+            Answer::Edges { edges, version } => {
+                Wire::List(proto::ListResult { list: Some(edges), version: version.0 })
+            }
+            Answer::Count { count, version } => Wire::Count(proto::CountResult { count, version: version.0 }),
+        };
+        Self {
+            position: Some(reply.position.into()),
+            result: Some(result),
+            explain: reply.explain.map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<proto::ReadReply> for ReadReply {
+    type Error = Error;
+
+    fn try_from(reply: proto::ReadReply) -> Result<Self> {
+        read_reply(reply).map_err(corrupt)
+    }
+}
+
+fn read_reply(reply: proto::ReadReply) -> Result<ReadReply> {
+    let answer = match present(reply.result, "result of ReadReply")? {
+        Wire::Object(result) => {
+            Answer::Object(result.object.map(<(ObjectId, ObjectRow)>::try_from).transpose()?)
+        }
+        Wire::List(result) => Answer::Edges { edges: edges(result.list)?, version: Seq(result.version) },
+        Wire::Count(result) => Answer::Count { count: result.count, version: Seq(result.version) },
+    };
+    Ok(ReadReply {
+        position: position(reply.position)?,
+        answer,
+        explain: reply.explain.map(Explain::try_from).transpose()?,
+    })
+}
+
+impl From<Source> for proto::Source {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::FollowerCache => Self::FollowerCache,
+            Source::LeaderCache => Self::LeaderCache,
+            Source::Database => Self::Database,
+        }
+    }
+}
+
+impl TryFrom<proto::Source> for Source {
+    type Error = Error;
+
+    fn try_from(source: proto::Source) -> Result<Self> {
+        match source {
+            proto::Source::FollowerCache => Ok(Self::FollowerCache),
+            proto::Source::LeaderCache => Ok(Self::LeaderCache),
+            proto::Source::Database => Ok(Self::Database),
+            proto::Source::Unspecified => Err(Error::new(ErrorCode::Corrupt, "source is unspecified")),
+        }
+    }
+}
+
+/// The source of a number on the wire.
+pub(super) fn source(number: i32) -> Result<Source> {
+    let known = proto::Source::try_from(number)
+        .map_err(|_| Error::new(ErrorCode::Corrupt, format!("source {number} is unknown")))?;
+    known.try_into()
+}
+
+impl From<Explain> for proto::Explain {
+    fn from(explain: Explain) -> Self {
+        Self {
+            source: proto::Source::from(explain.source).into(),
+            path: explain.path,
+            reason: explain.reason,
+        }
+    }
+}
+
+impl TryFrom<proto::Explain> for Explain {
+    type Error = Error;
+
+    fn try_from(explain: proto::Explain) -> Result<Self> {
+        Ok(Self { source: source(explain.source)?, path: explain.path, reason: explain.reason })
+    }
+}
