@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use tao_schema::Result;
 use tao_schema::ids::ShardId;
-use tao_schema::ops::{FillReply, FillRequest, InverseState, ReadReply, ReadRequest, WriteReply, WriteRequest};
+use tao_schema::ops::{
+    FillReply, FillRequest, InverseState, ReadReply, ReadRequest, WriteReply, WriteRequest,
+};
 use tao_schema::rows::ShardChange;
 use tao_schema::stream::{StreamMessage, SubscribeShard};
 use tao_schema::topology::{Placement, Topology};
