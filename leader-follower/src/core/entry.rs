@@ -45,9 +45,24 @@ pub enum Body {
 impl Entry {
     /// The seq that last changed the content; zero for absence, which counts by `as_of` instead (R13).
     pub fn version(&self) -> Seq {
-        match &self.body {
-            Body::Object(row) => row.as_ref().map_or(Seq::ZERO, |row| row.version),
-            Body::List(list) => list.version,
+        self.body.version()
+    }
+}
+
+impl Body {
+    /// The seq that last changed the content; zero for absence and for a list that was never written.
+    pub fn version(&self) -> Seq {
+        match self {
+            Self::Object(row) => row.as_ref().map_or(Seq::ZERO, |row| row.version),
+            Self::List(list) => list.version,
+        }
+    }
+
+    /// How much of the content is here, to compare two of one version: packed bytes of a list's prefix.
+    pub(super) fn depth(&self) -> usize {
+        match self {
+            Self::Object(_) => 0,
+            Self::List(list) => list.edges.as_bytes().len(),
         }
     }
 }

@@ -1,0 +1,116 @@
+//! Reading an entry: is it there, and is it right at what the reader demands (R11, R19, R21)?
+
+use std::sync::Arc;
+
+use tao_schema::ids::{Epoch, Position, Seq, ShardId};
+
+use super::shard::{Lineage, ShardCore, lineage};
+use super::{Entries, Entry, Key};
+
+/// Answer to a lookup.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Lookup {
+    /// The entry, and what it is right at: the reply's position.
+    Hit {
+        /// The entry.
+        entry: Arc<Entry>,
+        /// What it is right at.
+        as_of: Position,
+    },
+    /// Memory can't answer.
+    Miss(MissReason),
+}
+
+/// Why memory can't answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum MissReason {
+    /// There is no entry.
+    Absent,
+    /// There is one, right at `have`: below the reader's token.
+    Stale {
+        /// What the entry is right at.
+        have: Position,
+    },
+    /// There is no continuous subscription: memory is not served (R16).
+    NoStream,
+    /// The token is of an epoch that this node can't compare with its own. A newer one: load the topology. An older
+    /// one: the epoch history says whether it is lost (R19).
+    OtherEpoch {
+        /// This node's epoch; zero: none yet.
+        ours: Epoch,
+    },
+}
+
+impl MissReason {
+    /// As users see it in `explain`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Stale { .. } => "stale for the token",
+            Self::NoStream => "no stream",
+            Self::OtherEpoch { .. } => "other epoch",
+        }
+    }
+}
+
+/// What a core says about all of its entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct View {
+    pub(super) shard: ShardId,
+    pub(super) epoch: Epoch,
+    pub(super) first_seq: Seq,
+    pub(super) watermark: Seq,
+    pub(super) generation: u32,
+    pub(super) continuous: bool,
+}
+
+impl View {
+    /// Whether a reader that demands `at_least` can be answered from memory at all.
+    pub(super) fn admit(&self, at_least: Option<Position>) -> Result<(), MissReason> {
+        if !self.continuous {
+            return Err(MissReason::NoStream);
+        }
+        let Some(token) = at_least else { return Ok(()) };
+        match lineage(self.epoch, self.first_seq, token.epoch, token.seq) {
+            Lineage::Same => Ok(()),
+            Lineage::Newer | Lineage::Older => Err(MissReason::OtherEpoch { ours: self.epoch }),
+        }
+    }
+
+    /// What the entry answers. `watermark` was read before the entry was (R11).
+    pub(super) fn judge(&self, entry: Option<Arc<Entry>>, at_least: Option<Position>) -> Lookup {
+        let Some(entry) = entry.filter(|entry| entry.generation == self.generation) else {
+            return Lookup::Miss(MissReason::Absent);
+        };
+        let as_of = Position { shard: self.shard, epoch: self.epoch, seq: self.watermark.max(entry.as_of) };
+        if at_least.is_some_and(|token| as_of.seq < token.seq) {
+            return Lookup::Miss(MissReason::Stale { have: as_of });
+        }
+        Lookup::Hit { entry, as_of }
+    }
+}
+
+impl ShardCore {
+    /// What memory answers for `key` to a reader that demands `at_least`.
+    ///
+    /// No look at the floors: what is shown ahead of the watermark left its floor when it was stored, and an entry
+    /// below a floor was dropped when the floor was raised.
+    pub fn lookup(&self, entries: &dyn Entries, key: &Key, at_least: Option<Position>) -> Lookup {
+        let view = self.view();
+        match view.admit(at_least) {
+            Ok(()) => view.judge(entries.get(key), at_least),
+            Err(reason) => Lookup::Miss(reason),
+        }
+    }
+
+    pub(super) fn view(&self) -> View {
+        View {
+            shard: self.shard,
+            epoch: self.epoch,
+            first_seq: self.first_seq,
+            watermark: self.watermark,
+            generation: self.generation,
+            continuous: self.is_continuous(),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Switches for rules, so that tests can show what each of them prevents. In a build without tests all rules hold and
+//! the switches are gone.
+
+/// A rule that tests can take out. Named after what it demands; the model's name of its absence in parentheses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(test, derive(PartialOrd, Ord))]
+pub(crate) enum Rule {
+    /// R12: a fill older than the ring is not stored (m1_ring).
+    RingReaches,
+    /// R12: a fill takes in the ring's changes since its snapshot (m1_change).
+    RollForward,
+    /// R12: a fill of another lineage is discarded (epfix).
+    FillLineage,
+    /// R12: a fill under a state that is not readable is discarded.
+    FillState,
+    /// R12: a fill never replaces an entry that is right further than it (keep).
+    FillKeeps,
+    /// R13: old changes are skipped (m2_any).
+    OldChanges,
+    /// R13: old is measured by `as_of` and watermark too, not by version alone (valid).
+    AbsenceCounts,
+    /// R13: a list change needs its previous version (m2_prev).
+    PreviousVersion,
+    /// R13: counts are absolute (m_cntcache).
+    #[cfg_attr(not(test), expect(dead_code, reason = "looked at by code of test builds alone"))]
+    AbsoluteCount,
+    /// R14: only at or above the old boundary (m_prefix for an emptied prefix).
+    Boundary,
+    /// R15: an answer ahead of the watermark leaves a floor (m3_nofloor).
+    AnswerFloor,
+    /// R15: what was shown ahead of the watermark leaves a floor (showfloor).
+    ShownFloor,
+    /// R15: nothing below the floor is stored (m7_nofloor).
+    StoreFloor,
+    /// R15: a fill asks for what the ring knows of the key, too (need).
+    AskFloor,
+    /// R15: too many floors become one (m7_evict: they are dropped).
+    Collapse,
+    /// R18a: the whole change of a seq (m3_half).
+    #[cfg_attr(not(test), expect(dead_code, reason = "looked at by code of test builds alone"))]
+    WholeChange,
+    /// R18a under R12: what an answer brings is a fill like any other (m3_blind).
+    AnswerIsFill,
+    /// R6, R16: only the next seq is applied (m4_gap).
+    Contiguous,
+    /// R16: a lost stream takes trust away (m4_trust).
+    LostTrust,
+    /// R16: trust comes back at the leader's watermark, not before (m4_from).
+    CatchUp,
+    /// R16: a reset voids all entries (m4_keep).
+    ResetVoids,
+    /// R16: who is ahead of the leader waits (wait).
+    AheadWaits,
+    /// R16: a watermark never falls within a lineage.
+    NeverBack,
+    /// R16: an absence is not continuous.
+    ForgetVoids,
+    /// R10: a heartbeat names the seq (hbseq).
+    HeartbeatSeq,
+    /// R11: the watermark is read before the entry.
+    #[cfg_attr(not(test), expect(dead_code, reason = "looked at by code of test builds alone"))]
+    WatermarkFirst,
+}
+
+/// The rules in force.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rules {
+    #[cfg(test)]
+    off: u64,
+}
+
+impl Rules {
+    /// Whether `rule` holds.
+    #[cfg(not(test))]
+    pub(crate) const fn hold(self, _rule: Rule) -> bool {
+        true
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn hold(self, rule: Rule) -> bool {
+        self.off & (1 << rule as u32) == 0
+    }
+
+    /// Whether every rule holds.
+    #[cfg(not(test))]
+    pub(crate) const fn intact(self) -> bool {
+        true
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn intact(self) -> bool {
+        self.off == 0
+    }
+
+    /// All rules but one.
+    #[cfg(test)]
+    pub(crate) const fn without(rule: Rule) -> Self {
+        Self { off: 1 << rule as u32 }
+    }
+}

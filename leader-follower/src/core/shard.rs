@@ -1,0 +1,295 @@
+//! [`ShardCore`]: the state of one shard's cache, and what every event needs of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tao_schema::ids::{Epoch, Position, Seq, ShardId};
+use tao_schema::limits::MAX_QUERY_LIMIT;
+use tao_schema::rows::ShardChange;
+
+use super::floors::Floors;
+use super::list::trim;
+use super::ring::Ring;
+use super::rules::{Rule, Rules};
+use super::{Body, Entries, Entry, Key};
+
+/// Bounds of one shard's core.
+#[derive(Clone, Copy, Debug)]
+pub struct CoreOptions {
+    /// Changes that the ring keeps at most. More let subscribers resume after longer pauses, and slower fills be stored.
+    pub ring_changes: usize,
+    /// Bytes that the ring keeps at most.
+    pub ring_bytes: usize,
+    /// Keys with a floor of their own; one more, and all become one floor of the shard (R15).
+    pub max_floors: usize,
+    /// Changes of a leader that wait for one before them; one more is a gap (R6).
+    pub max_waiting: usize,
+    /// Edges that a cached list keeps at most: the newest. At least the query limit, or lists of that length are
+    /// never answered from memory.
+    pub max_list_edges: usize,
+    /// Packed bytes that a cached list keeps at most.
+    pub max_list_bytes: usize,
+    /// Rules in force.
+    #[cfg(test)]
+    pub(crate) rules: Rules,
+}
+
+/// One shard's cache state in one node, leader or follower.
+///
+/// Must live as long as the [`Entries`] it writes to: a new core would count generations from the start again and
+/// believe entries that an older one had voided (H16).
+#[derive(Debug)]
+pub struct ShardCore {
+    pub(super) shard: ShardId,
+    pub(super) options: CoreOptions,
+    pub(super) rules: Rules,
+    /// Zero: none known yet.
+    pub(super) epoch: Epoch,
+    /// The first seq of `epoch`, if known; below it, positions of older epochs are of the same lineage (R19, R24).
+    pub(super) first_seq: Seq,
+    pub(super) watermark: Seq,
+    pub(super) generation: u32,
+    pub(super) trust: Trust,
+    /// Whether the watermark and entries are a state that a stream could go on from.
+    pub(super) resumable: bool,
+    pub(super) ring: Ring,
+    pub(super) floors: Floors,
+    pub(super) waiting: BTreeMap<Seq, Arc<ShardChange>>,
+    /// The highest `as_of` stored in this generation: tells whether a lineage's end leaves every entry right.
+    pub(super) ahead: Seq,
+}
+
+/// Whether entries may be served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Trust {
+    /// No stream, or it has lost something: nothing is served from memory.
+    Lost,
+    /// A stream is open, and what was missed is on its way: nothing is served below this seq (R16).
+    CatchingUp(Seq),
+    /// Every change up to the watermark was applied, and the next one will be.
+    Continuous,
+}
+
+/// What a position's epoch is to this core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lineage {
+    /// Its seq is comparable with ours.
+    Same,
+    /// Of an epoch before ours that had ended by then, or whose end we don't know.
+    Older,
+    /// Of an epoch that we have not heard of.
+    Newer,
+}
+
+impl Default for CoreOptions {
+    fn default() -> Self {
+        Self {
+            ring_changes: 1_024,
+            ring_bytes: 1 << 20,
+            max_floors: 4_096,
+            max_waiting: 256,
+            max_list_edges: MAX_QUERY_LIMIT as usize,
+            max_list_bytes: 1 << 20,
+            #[cfg(test)]
+            rules: Rules::default(),
+        }
+    }
+}
+
+impl ShardCore {
+    /// A core that knows nothing and serves nothing.
+    pub fn new(shard: ShardId, options: CoreOptions) -> Self {
+        #[cfg(test)]
+        let rules = options.rules;
+        #[cfg(not(test))]
+        let rules = Rules::default();
+        Self {
+            shard,
+            options,
+            rules,
+            epoch: Epoch(0),
+            first_seq: Seq::ZERO,
+            watermark: Seq::ZERO,
+            generation: 0,
+            trust: Trust::Lost,
+            resumable: false,
+            ring: Ring::new(options.ring_changes, options.ring_bytes),
+            floors: Floors::new(options.max_floors, rules),
+            waiting: BTreeMap::new(),
+            ahead: Seq::ZERO,
+        }
+    }
+
+    /// The shard.
+    pub const fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// Epoch and watermark.
+    pub const fn position(&self) -> Position {
+        Position { shard: self.shard, epoch: self.epoch, seq: self.watermark }
+    }
+
+    /// Everything up to here is applied.
+    pub const fn watermark(&self) -> Seq {
+        self.watermark
+    }
+
+    /// Entries of other generations are void.
+    pub const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Whether entries may be served.
+    pub fn is_continuous(&self) -> bool {
+        self.trust == Trust::Continuous
+    }
+
+    /// The least seq that an answer for `key` must know, so that this node's readers never go back: take it when a read
+    /// begins, and ask every fill for at least that (R15). It covers floors and the changes that the ring still shows;
+    /// below the ring's base any key may have changed.
+    pub fn floor(&self, key: &Key) -> Seq {
+        let floor = self.floors.get(key);
+        if self.rules.hold(Rule::AskFloor) {
+            floor.max(self.ring.last_change(key).unwrap_or_else(|| self.ring.base()))
+        } else {
+            floor
+        }
+    }
+
+    /// Keys that have a floor of their own now.
+    pub fn floors(&self) -> usize {
+        self.floors.len()
+    }
+
+    /// Raises the floor of `key` to `seq`: for writes whose change did not come with the answer (replayed ones), and for
+    /// answers passed on without being stored. Drops the entry if it is right only below that, so that a hit never
+    /// needs a look at the floors.
+    pub fn raise_floor(&mut self, key: Key, seq: Seq, entries: &dyn Entries) {
+        if seq <= self.watermark {
+            return;
+        }
+        self.floors.raise(key, seq);
+        if self.own_entry(&key, entries).is_some_and(|entry| entry.as_of < seq) {
+            entries.remove(&key);
+        }
+    }
+
+    /// An answer about `key` was shown that this core did not store, with the version of what it showed, or, if it
+    /// showed absence, with its `as_of` (R15).
+    pub fn shown(&mut self, key: Key, version_or_as_of: Seq, entries: &dyn Entries) {
+        if self.rules.hold(Rule::ShownFloor) {
+            self.raise_floor(key, version_or_as_of, entries);
+        }
+    }
+
+    /// The stream is lost: nothing is served from memory until it is proved whole again. Entries and watermark stay,
+    /// for a stream that goes on where this one ended.
+    pub fn on_lost(&mut self) {
+        if self.rules.hold(Rule::LostTrust) {
+            self.trust = Trust::Lost;
+        }
+    }
+
+    /// The shard leaves this node. When it comes back, changes will have been missed: nothing of it is believed any
+    /// more (H16), and what was shown is a floor.
+    pub fn forget(&mut self) {
+        self.floors.collapse(self.watermark);
+        self.resumable = false;
+        self.trust = Trust::Lost;
+        self.waiting.clear();
+        if self.rules.hold(Rule::ForgetVoids) {
+            self.void();
+            self.watermark = Seq::ZERO;
+            self.ring.restart(Seq::ZERO);
+        }
+    }
+
+    /// A newer epoch begins at `first_seq`, as the topology's epoch history says (R19, R24): what this core has beyond
+    /// the old epoch's end is dropped, everything else stays. The stream must be opened again.
+    pub fn learn_epoch(&mut self, epoch: Epoch, first_seq: Seq) {
+        if epoch <= self.epoch {
+            return;
+        }
+        let end = Seq(first_seq.0.saturating_sub(1));
+        self.epoch = epoch;
+        self.first_seq = first_seq;
+        self.trust = Trust::Lost;
+        self.waiting.clear();
+        if self.watermark > end || self.ahead > end {
+            self.void();
+            self.watermark = self.watermark.min(end);
+            self.ring.restart(self.watermark);
+        }
+        self.floors.cap(end);
+    }
+
+    /// Starts again at `position`, with no entry from before. `Err` if that would go back within a lineage.
+    pub(super) fn restart(&mut self, position: Position) -> Result<(), Position> {
+        match self.lineage(position.epoch, position.seq) {
+            Lineage::Older => return Err(self.position()),
+            Lineage::Same if position.seq < self.watermark && self.rules.hold(Rule::NeverBack) => {
+                return Err(self.position());
+            }
+            Lineage::Same => {}
+            // Whether the old epoch ended before what was shown is not known here: a floor beyond the new watermark
+            // might never be reached. Sessions keep their own promise with their tokens; `learn_epoch` is exact.
+            Lineage::Newer => {
+                self.floors.cap(position.seq);
+                self.epoch = position.epoch;
+                self.first_seq = Seq::ZERO;
+                self.waiting.clear();
+            }
+        }
+        if self.rules.hold(Rule::ResetVoids) {
+            self.void();
+        }
+        self.watermark = position.seq;
+        self.ring.restart(position.seq);
+        self.floors.pass(position.seq);
+        self.trust = Trust::Continuous;
+        self.resumable = true;
+        Ok(())
+    }
+
+    /// Whether positions of `epoch` can be compared with ours.
+    pub(super) fn lineage(&self, epoch: Epoch, seq: Seq) -> Lineage {
+        lineage(self.epoch, self.first_seq, epoch, seq)
+    }
+
+    /// The entry of `key`, if it is of the current generation.
+    pub(super) fn own_entry(&self, key: &Key, entries: &dyn Entries) -> Option<Arc<Entry>> {
+        entries.get(key).filter(|entry| entry.generation == self.generation)
+    }
+
+    /// Stores a content that is right at `as_of`, within the bounds of a cached list.
+    pub(super) fn put(&mut self, key: Key, as_of: Seq, body: Body, entries: &dyn Entries) -> Arc<Entry> {
+        self.ahead = self.ahead.max(as_of);
+        let mut body = body;
+        if let Body::List(list) = &mut body {
+            let cut = trim(&list.edges, self.options.max_list_edges, self.options.max_list_bytes);
+            if let Some(cut) = cut {
+                list.edges = cut;
+            }
+        }
+        let entry = Arc::new(Entry { generation: self.generation, as_of, body });
+        entries.put(key, Arc::clone(&entry));
+        entry
+    }
+
+    /// Voids all entries at once.
+    fn void(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.ahead = Seq::ZERO;
+    }
+}
+
+/// What `(epoch, seq)` is to a core of epoch `ours` that began at `first_seq`.
+pub(super) fn lineage(ours: Epoch, first_seq: Seq, epoch: Epoch, seq: Seq) -> Lineage {
+    match epoch.cmp(&ours) {
+        std::cmp::Ordering::Equal => Lineage::Same,
+        std::cmp::Ordering::Greater => Lineage::Newer,
+        std::cmp::Ordering::Less if seq < first_seq => Lineage::Same,
+        std::cmp::Ordering::Less => Lineage::Older,
+    }
+}
