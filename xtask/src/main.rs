@@ -1,2 +1,61 @@
-//! entry
-fn main() {}
+//! Chores of this repository: `cargo xtask test`, `cargo xtask tidy`, `cargo xtask setup`.
+#![expect(clippy::print_stdout, reason = "a program for a terminal; what it does is its output")]
+
+mod arrows;
+mod checks;
+mod setup;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+/// Chores of this repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Set up, then check everything: formatting, tidy, lints, all tests. Stops at the first failure.
+    Test,
+    /// Check the house rules that no compiler knows: lengths, wording, SQL in .sql files, arrows between crates.
+    Tidy,
+    /// Install what the tests need (a MariaDB server) if nothing of it is there and it may be installed.
+    Setup,
+}
+
+fn main() -> ExitCode {
+    let root = repository();
+    let result = match Cli::parse().chore {
+        Chore::Test => checks::run_all(&root),
+        Chore::Tidy => checks::tidy(&root),
+        Chore::Setup => setup::ensure_server().map(|server| println!("database server: {server}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("\nFAILED: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// This crate stands in the repository's root folder.
+fn repository() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_owned()
+}
+
+/// The standard output of a program that must succeed.
+fn output_of(command: &mut std::process::Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("run {command:?}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "{command:?} ended with {}: {}", output.status, said.trim());
+    String::from_utf8(output.stdout).with_context(|| format!("output of {command:?}"))
+}

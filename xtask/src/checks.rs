@@ -1,0 +1,78 @@
+//! `cargo xtask test`: every check, one step after the other, the quick ones first.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::{arrows, output_of, setup, tidy};
+
+/// Tells the tests that a missing database server is a failure, not a reason to do less.
+const REQUIRE_SERVER: (&str, &str) = ("TAO_REQUIRE_DB", "1");
+
+/// Sets up and checks everything; stops at the first failure.
+pub(crate) fn run_all(root: &Path) -> Result<()> {
+    let start = Instant::now();
+    step("setup", || {
+        println!("database server: {}", setup::ensure_server()?);
+        Ok(())
+    })?;
+    step("formatting", || {
+        cargo(root, &["fmt", "--all", "--check"]).context("cargo fmt --all puts it right")
+    })?;
+    step("tidy", || tidy(root))?;
+    step("lints", || {
+        cargo(root, &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+    })?;
+    step("tests", || cargo(root, &["test", "--workspace", "--locked"]))?;
+    println!("\nall checks passed in {:.0?}", start.elapsed());
+    Ok(())
+}
+
+/// `cargo xtask tidy`: the rules of [`tidy`] and the arrows between the crates.
+pub(crate) fn tidy(root: &Path) -> Result<()> {
+    let report = tidy::check_repository(root)?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let metadata = output_of(Command::new(cargo).current_dir(root).args([
+        "metadata",
+        "--no-deps",
+        "--offline",
+        "--format-version",
+        "1",
+    ]))?;
+    let wrong_arrows = arrows::violations(&metadata)?;
+    for violation in &report.violations {
+        println!("{violation}");
+    }
+    for arrow in &wrong_arrows {
+        println!("{arrow}");
+    }
+    println!("tidy: {} files, {} marked as long for a reason", report.files, report.markers);
+    let count = report.violations.len() + wrong_arrows.len();
+    ensure!(count == 0, "tidy found {count} violations of the house rules");
+    Ok(())
+}
+
+fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    println!("\n=== {name}");
+    let start = Instant::now();
+    let result = work();
+    println!("=== {name}: {} after {:.1?}", if result.is_ok() { "ok" } else { "FAILED" }, start.elapsed());
+    result.with_context(|| format!("step \"{name}\""))
+}
+
+fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let (name, value) = REQUIRE_SERVER;
+    let status = Command::new(program)
+        .current_dir(root)
+        .args(arguments)
+        .env(name, value)
+        .status()
+        .context("run cargo")?;
+    if !status.success() {
+        bail!("cargo {} ended with {status}", arguments.join(" "));
+    }
+    Ok(())
+}
