@@ -279,6 +279,9 @@ impl prost::Message for PackedEdges {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn edge(id2: u64, time: u32, data: &[u8]) -> Edge {
@@ -304,5 +307,40 @@ mod tests {
         for cut in 1..whole.len() {
             assert!(PackedEdges::from_bytes(whole.slice(..cut)).is_err(), "cut at {cut}");
         }
+    }
+
+    proptest! {
+        #[test]
+        fn any_edges_come_back(all in vec((any::<u64>(), any::<u32>(), vec(any::<u8>(), 0..200)), 0..30),
+                               pos in 0usize..35, limit in 0usize..35) {
+            let edges: Vec<Edge> = all.iter().map(|(id2, time, data)| edge(*id2, *time, data)).collect();
+            let packed: PackedEdges = edges.iter().collect();
+            prop_assert_eq!(packed.count(), edges.len());
+            prop_assert_eq!(&packed.to_vec(), &edges);
+            prop_assert_eq!(&PackedEdges::from_bytes(packed.as_bytes().clone()).unwrap(), &packed);
+            let slice: Vec<Edge> = edges.into_iter().skip(pos).take(limit).collect();
+            prop_assert_eq!(packed.range(pos, limit).to_vec(), slice);
+        }
+
+        /// Whatever is accepted is whole: walking it ends at its end.
+        #[test]
+        fn accepted_bytes_are_edges_to_the_end(bytes in vec(any::<u8>(), 0..40), cut in 0usize..64) {
+            let mut mixed = [edge(1, 2, b"abc")].iter().collect::<PackedEdges>().as_bytes().to_vec();
+            mixed.truncate(cut);
+            mixed.extend(bytes);
+            if let Ok(packed) = PackedEdges::from_bytes(mixed.clone().into()) {
+                prop_assert_eq!(packed.iter().last().map_or(0, |edge| edge.end), mixed.len());
+            }
+        }
+    }
+
+    /// The packed bytes are the standard encoding of the published messages: any protobuf library reads them.
+    #[test]
+    fn packed_bytes_are_a_protobuf_message() {
+        use crate::wire::proto;
+        use prost::Message;
+        let packed: PackedEdges = [edge(5, 90, b"")].iter().collect();
+        let assoc = proto::Assoc { id2: 5, time: 90, fields: None }.encode_to_vec();
+        assert_eq!(packed.as_bytes()[2..], assoc);
     }
 }

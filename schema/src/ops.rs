@@ -31,7 +31,7 @@ pub enum ReadOp {
         list: ListKey,
         /// How many of the newest to skip.
         pos: u32,
-        /// How many to return; capped by the type's query limit.
+        /// How many to return: from 1 to the type's query limit.
         limit: u32,
     },
     /// Edges with `high >= time >= low`, newest first.
@@ -42,7 +42,7 @@ pub enum ReadOp {
         high: Time,
         /// Oldest time that counts.
         low: Time,
-        /// How many to return; capped by the type's query limit.
+        /// How many to return: from 1 to the type's query limit.
         limit: u32,
     },
 }

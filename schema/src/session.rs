@@ -116,10 +116,10 @@ impl FromStr for Session {
         if check_sum(body) != sum {
             return Err(wrong("it is damaged"));
         }
-        let mut rest = match body {
-            [FORMAT, rest @ ..] => rest,
-            _ => return Err(wrong("its format is unknown to this program")),
+        let [FORMAT, rest @ ..] = body else {
+            return Err(wrong("its format is unknown to this program"));
         };
+        let mut rest = rest;
         read_entries(&mut rest).filter(|_| rest.is_empty()).ok_or_else(|| wrong("its entries are damaged"))
     }
 }

@@ -65,11 +65,19 @@ impl TomlText<'_> {
         }
     }
 
-    /// The line of the `nth` occurrence of `needle`, counted from 0; 1 if there are not so many. For checks that run
-    /// after deserializing, on values without places.
-    pub(crate) fn line_of_nth(self, needle: &str, nth: usize) -> usize {
-        let at = self.text.match_indices(needle).nth(nth).map_or(0, |(at, _)| at);
-        self.text[..at].matches('\n').count() + 1
+    /// The line of a key, for checks that run after deserializing, on values without places: from the `nth`
+    /// occurrence of `anchor` on (counted from 0), the first line that starts with `key`, or the anchor's own line if
+    /// the table ends before. 1 if there is no such anchor.
+    pub(crate) fn line_of(self, anchor: &str, nth: usize, key: Option<&str>) -> usize {
+        let Some((at, _)) = self.text.match_indices(anchor).nth(nth) else { return 1 };
+        let line = self.text[..at].matches('\n').count() + 1;
+        let table = self.text[at..].lines().enumerate().skip(1);
+        let mut keys = table.take_while(|(_, text)| !text.trim_start().starts_with('['));
+        let found = keys.find(|(_, text)| {
+            let after = key.and_then(|key| text.trim_start().strip_prefix(key));
+            after.is_some_and(|after| after.trim_start().starts_with('='))
+        });
+        line + found.map_or(0, |(offset, _)| offset)
     }
 
     /// The dotted key of the line at `offset`: the last table header up to there and what stands left of `=`.

@@ -1,7 +1,6 @@
 //! From TOML to a [`GraphSchema`]: every rule of the format is checked here, and nothing else is accepted.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -83,7 +82,7 @@ pub(super) fn parse(toml: &str, file: &str) -> Result<GraphSchema> {
 
 fn add_objects(text: TomlText<'_>, raw: Named<RawObject>, schema: &mut GraphSchema) -> Result<()> {
     for (name, raw) in raw {
-        check_name(text, &name, "object type")?;
+        check_name(text, &name)?;
         let id = ObjectType(number(text, &raw.id, "id", 1, MAX_TYPE.into())? as u16);
         if let Some(other) = schema.objects.get(&id) {
             let message = format!("object type {id} is {:?} already; numbers are unique", other.name);
@@ -101,7 +100,7 @@ fn add_objects(text: TomlText<'_>, raw: Named<RawObject>, schema: &mut GraphSche
 /// Adds all association types as if none had an inverse.
 fn add_assocs(text: TomlText<'_>, raw: &Named<RawAssoc>, schema: &mut GraphSchema) -> Result<()> {
     for (name, raw) in raw {
-        check_name(text, name, "association type")?;
+        check_name(text, name)?;
         let id = AssocType(number(text, &raw.id, "id", 1, MAX_TYPE.into())? as u16);
         if let Some(other) = schema.assocs.get(&id) {
             let message = format!("association type {id} is {:?} already; numbers are unique", other.name);
@@ -175,7 +174,7 @@ fn join_inverses(text: TomlText<'_>, raw: &Named<RawAssoc>, schema: &mut GraphSc
 fn fields(text: TomlText<'_>, raw: &Named<RawField>) -> Result<FieldDefs> {
     let mut fields = BTreeMap::new();
     for (at, (name, raw)) in raw.iter().enumerate() {
-        check_name(text, name, "field")?;
+        check_name(text, name)?;
         if at == MAX_FIELDS {
             return Err(text.error(name.span(), format!("a type has at most {MAX_FIELDS} fields")));
         }
@@ -230,14 +229,13 @@ fn number(text: TomlText<'_>, value: &Spanned<i64>, what: &str, low: i64, high: 
     Err(text.error(value.span(), format!("{what} is {number}; it must be from {low} to {high}")))
 }
 
-fn check_name(text: TomlText<'_>, name: &Spanned<String>, what: &str) -> Result<()> {
+fn check_name(text: TomlText<'_>, name: &Spanned<String>) -> Result<()> {
     if is_name(name.get_ref(), "_") {
         return Ok(());
     }
     let message = format!(
-        "{:?} can't name a {what}: a lower-case letter, then letters, digits and _, at most 64",
+        "{:?} is no name: a lower-case letter, then letters, digits and _, at most 64",
         name.get_ref()
     );
-    let at: Range<usize> = name.span();
-    Err(text.error(at, message))
+    Err(text.error(name.span(), message))
 }

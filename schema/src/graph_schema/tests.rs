@@ -63,8 +63,7 @@ fn parse_errors_name_file_line_and_key() {
         ),
         (
             "[object.User]\nid = 1",
-            "g.toml:2: object.User: \"User\" can't name a object type: a lower-case letter, then letters, digits \
-             and _, at most 64",
+            "g.toml:2: object.User: \"User\" is no name: a lower-case letter, then letters, digits and _, at most 64",
         ),
         (
             "[object.a]\nid = 1\n[object.b]\nid = 1",

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    FIRST_EPOCH, MAX_FOLLOWER_TIERS, MAX_HOST_GROUPS, MAX_REGIONS, MAX_TIER_NODES, Node, Region, Tier,
+    Dsn, FIRST_EPOCH, MAX_FOLLOWER_TIERS, MAX_HOST_GROUPS, MAX_REGIONS, MAX_TIER_NODES, Node, Region, Tier,
     Topology,
 };
 use crate::limits::MAX_SHARDS;
@@ -17,9 +17,9 @@ pub struct TopologyProblem {
     pub key: String,
     /// What is wrong, and what would be right.
     pub message: String,
-    /// A text that stands in the line of the key in a TOML file,
+    /// In a TOML file the key stands behind a text,
     pub(super) anchor: String,
-    /// and how many of its occurrences come before.
+    /// the one that so many occurrences come before.
     pub(super) nth: usize,
 }
 
@@ -147,7 +147,8 @@ impl Names {
         let addresses = [("address", Some(&node.address)), ("admin", node.admin.as_ref())];
         for (field, address) in addresses {
             let Some(address) = address.filter(|address| !is_address(address)) else { continue };
-            let message = format!("{address:?} is no address; host:port");
+            let shown = if address.contains("://") { Dsn::new(address).to_string() } else { address.clone() };
+            let message = format!("{shown:?} is no address; host:port");
             return problem(format!("{key}.{field}"), &format!("{address:?}"), 0, message);
         }
         Ok(())

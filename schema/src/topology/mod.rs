@@ -42,6 +42,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::check::TopologyProblem;
 pub use self::dsn::Dsn;
 pub use self::placement::{MAX_CANDIDATES, Placement};
 use crate::ids::{Epoch, HostGroupId, ShardId};
@@ -169,9 +170,9 @@ impl Topology {
     /// Anything unknown, missing, out of range or contradictory; the error names file, line and key.
     pub fn parse(toml: &str, file: &str) -> Result<Self, TopologyError> {
         let text = crate::toml_text::TomlText { text: toml, file };
-        let topology: Self = text.parse()?;
+        let topology: Self = text.parse().map_err(without_dsn)?;
         topology.check().map_err(|problem| {
-            let line = text.line_of_nth(&problem.anchor, problem.nth);
+            let line = text.line_of(&problem.anchor, problem.nth, problem.key.rsplit('.').next());
             TopologyError { file: file.to_owned(), line, key: problem.key, message: problem.message }
         })?;
         Ok(topology)
@@ -259,4 +260,13 @@ impl Topology {
         let index = usize::from(shard.0).checked_rem(self.host_groups.len())?;
         Some(Assignment { shard, host_group: self.host_groups[index].id, epoch: FIRST_EPOCH })
     }
+}
+
+/// An error of the deserializer may quote the value that it did not expect: a DSN under a wrong key, for example.
+fn without_dsn(error: TopologyError) -> TopologyError {
+    if !error.message.contains("://") {
+        return error;
+    }
+    let message = "the value has another form than the key takes; it is not shown, as it may hold a password";
+    TopologyError { message: message.to_owned(), ..error }
 }

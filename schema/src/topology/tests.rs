@@ -126,12 +126,14 @@ fn parse_errors_name_file_line_and_key() {
     insta::assert_snapshot!(refusal("\"followers\"", "\"leaders\""), @r#"t.toml:11: regions.0.followers.0.name: a tier "leaders" is there already"#);
     insta::assert_snapshot!(refusal("\"follower-2\"", "\"follower-1\""), @r#"t.toml:14: regions.0.followers.0.nodes.1.name: a node "follower-1" is there already"#);
     insta::assert_snapshot!(refusal("localhost:7202", "localhost"), @r#"t.toml:14: regions.0.followers.0.nodes.1.address: "localhost" is no address; host:port"#);
-    insta::assert_snapshot!(refusal("{ name = \"leader-1\", address = \"127.0.0.1:7101\" }", ""), @"t.toml:8: regions.0.leaders.nodes: 0 of them; from 1 to 1024");
-    insta::assert_snapshot!(refusal("master = \"local\"", "master = \"east\""), @r#"t.toml:17: host_groups.0.master: no region "east""#);
-    insta::assert_snapshot!(refusal("{ local = \"mysql", "{ east = \"mysql"), @r#"t.toml:17: host_groups.0.servers: no region "east""#);
-    insta::assert_snapshot!(refusal("shard = 7", "shard = 64"), @"t.toml:22: assignments.0.shard: shard 64 of 64; shards start at 0");
-    insta::assert_snapshot!(refusal("host_group = 1", "host_group = 2"), @"t.toml:22: assignments.0.host_group: no host group 2");
-    insta::assert_snapshot!(refusal("epoch = 2", "epoch = 0"), @"t.toml:22: assignments.0.epoch: epochs start at 1");
+    insta::assert_snapshot!(refusal("{ name = \"leader-1\", address = \"127.0.0.1:7101\" }", ""), @"t.toml:9: regions.0.leaders.nodes: 0 of them; from 1 to 1024");
+    insta::assert_snapshot!(refusal("master = \"local\"", "master = \"east\""), @r#"t.toml:19: host_groups.0.master: no region "east""#);
+    insta::assert_snapshot!(refusal("{ local = \"mysql", "{ east = \"mysql"), @r#"t.toml:20: host_groups.0.servers: no region "east""#);
+    insta::assert_snapshot!(refusal("shard = 7", "shard = 64"), @"t.toml:23: assignments.0.shard: shard 64 of 64; shards start at 0");
+    insta::assert_snapshot!(refusal("host_group = 1", "host_group = 2"), @"t.toml:24: assignments.0.host_group: no host group 2");
+    insta::assert_snapshot!(refusal("epoch = 2", "epoch = 0"), @"t.toml:25: assignments.0.epoch: epochs start at 1");
+    insta::assert_snapshot!(refusal("{ local = \"mysql://tao@127.0.0.1:3306/tao\" }", "\"mysql://tao:secret@h\""), @"t.toml:20: host_groups.servers: the value has another form than the key takes; it is not shown, as it may hold a password");
+    insta::assert_snapshot!(refusal("localhost:7202", "mysql://tao:secret@h"), @r#"t.toml:14: regions.0.followers.0.nodes.1.address: "mysql://tao:***@h" is no address; host:port"#);
     insta::assert_snapshot!(refusal("epoch = 2", "epoch = -2"), @"t.toml:25: assignments.epoch: invalid value: integer `-2`, expected u32");
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::convert::{corrupt, present, write_reply_from_proto, write_reply_to_proto};
+use super::convert::{present, unknown, write_reply_from_proto, write_reply_to_proto};
 use super::proto::{self, reply, request};
 use crate::error::{Error, Result};
 use crate::limits::{MAX_DEADLINE, MAX_FRAME_OPS};
@@ -74,7 +74,7 @@ pub fn check_frame(frame: &proto::Frame) -> Result<()> {
     Err(Error::invalid(format!("the frame has {requests} requests; at most {MAX_FRAME_OPS}: split it")))
 }
 
-/// A request for a frame. A deadline is rounded up to a millisecond, because 0 would mean the server's default.
+/// A request for a frame. A deadline below a millisecond counts as one, because 0 means the server's default.
 pub fn encode_request(id: u64, deadline: Option<Duration>, op: RequestOp) -> proto::Request {
     let op = match op {
         RequestOp::Read(read) => request::Op::Read(read.into()),
@@ -129,8 +129,11 @@ pub fn encode_reply(id: u64, result: Result<ReplyBody>) -> proto::Reply {
 }
 
 /// A reply out of a frame: the id of its request, and what the other side says, or why that can't be understood.
+///
+/// A reply without a known result may be that of a write, which may have happened: its error is
+/// [`crate::ErrorCode::OutcomeUnknown`] (R4).
 pub fn decode_reply(reply: proto::Reply) -> (u64, Result<ReplyBody>) {
-    let body = present(reply.result, "result of Reply").map_err(corrupt).and_then(|result| match result {
+    let body = present(reply.result, "result of Reply").map_err(unknown).and_then(|result| match result {
         reply::Result::Error(error) => Err(error.into()),
         reply::Result::Read(read) => Ok(ReplyBody::Read(read.try_into()?)),
         reply::Result::Write(write) => {

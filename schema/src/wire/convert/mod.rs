@@ -1,11 +1,14 @@
 //! Between domain types and generated messages.
 //!
 //! Two kinds of refusal: a *request* that has no meaning is the sender's fault ([`ErrorCode::InvalidArgument`]), a
-//! *reply* or a stream message that has none comes from a damaged or much newer peer ([`ErrorCode::Corrupt`]).
+//! *reply* or a stream message that has none comes from a damaged or much newer peer ([`ErrorCode::Corrupt`]; of a write:
+//! [`ErrorCode::OutcomeUnknown`], because it is not certain that nothing was written).
 
 mod fill;
 mod read;
 mod rows;
+#[cfg(test)]
+mod strategies;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -24,11 +27,19 @@ pub(super) fn present<T>(value: Option<T>, field: &str) -> Result<T> {
 }
 
 /// The same error, said of a message from a peer.
-pub(super) fn corrupt(error: Error) -> Error {
+fn corrupt(error: Error) -> Error {
     if error.code == ErrorCode::Corrupt {
         return error;
     }
     Error::new(ErrorCode::Corrupt, format!("a peer's message can't be understood: {}", error.message))
+}
+
+/// The same error, said of a peer's answer to a write, which has happened or may have (R4).
+pub(super) fn unknown(error: Error) -> Error {
+    Error::new(
+        ErrorCode::OutcomeUnknown,
+        format!("the answer to a write can't be understood: {}", error.message),
+    )
 }
 
 /// Ids have 16 bits; protobuf's smallest number has 32.

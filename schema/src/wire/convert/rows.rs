@@ -35,7 +35,12 @@ impl TryFrom<proto::ListRow> for ListRow {
     type Error = Error;
 
     fn try_from(row: proto::ListRow) -> Result<Self> {
-        Ok(Self { count: row.count, version: Seq(row.version), edges: edges(row.edges)? })
+        let edges = edges(row.edges)?;
+        // A cache takes "as many edges as the count" for "the whole list" (R14), so more than that must not get in.
+        if edges.iter().zip(0u64..).any(|(_, index)| index >= row.count) {
+            return Err(Error::invalid(format!("a list of count {} has more edges", row.count)));
+        }
+        Ok(Self { count: row.count, version: Seq(row.version), edges })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::time::Duration;
 
-use super::{atype, corrupt, edge, fields_to_clear, otype, positions, present, shard};
+use super::{atype, edge, fields_to_clear, otype, positions, present, shard, unknown};
 use crate::error::{Error, ErrorCode, Result};
 use crate::fields::EncodedFields;
 use crate::ids::{ObjectId, RequestId, Seq, Time};
@@ -216,7 +216,7 @@ pub fn write_reply_to_proto<C: Borrow<ShardChange>>(
 /// A reply with the changes that came along (none in what a client gets).
 ///
 /// # Errors
-/// [`ErrorCode::Corrupt`] if it can't be understood. The write has happened nevertheless.
+/// [`ErrorCode::OutcomeUnknown`] if it can't be understood: the write may have happened nevertheless (R4).
 pub fn write_reply_from_proto(reply: proto::WriteReply) -> Result<(WriteReply, Vec<ShardChange>)> {
     let understood = || {
         let changes = reply.change.into_iter().map(ShardChange::try_from).collect::<Result<_>>()?;
@@ -229,7 +229,7 @@ pub fn write_reply_from_proto(reply: proto::WriteReply) -> Result<(WriteReply, V
         };
         Ok((reply, changes))
     };
-    understood().map_err(corrupt)
+    understood().map_err(unknown)
 }
 
 impl From<WriteReply> for proto::WriteReply {
