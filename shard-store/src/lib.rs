@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod fleet;
+pub mod mysql;
 pub mod store;
 pub mod write;
 

@@ -1,0 +1,1 @@
+INSERT IGNORE INTO shard (shard, epoch, seq, state, next_id) VALUES {(?, ?, ?, ?, ?)}

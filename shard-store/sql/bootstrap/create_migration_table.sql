@@ -1,0 +1,7 @@
+CREATE TABLE IF NOT EXISTS migration (
+  version INT UNSIGNED NOT NULL,
+  name VARCHAR(64) NOT NULL,
+  checksum CHAR(16) NOT NULL,
+  applied_at DATETIME(3) NOT NULL,
+  PRIMARY KEY (version)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC CHARACTER SET = utf8mb4 COLLATE = utf8mb4_bin

@@ -1,0 +1,1 @@
+INSERT INTO migration (version, name, checksum, applied_at) VALUES (?, ?, ?, UTC_TIMESTAMP(3))

@@ -1,0 +1,1 @@
+SELECT nonce FROM request WHERE shard = ? AND seq = ?

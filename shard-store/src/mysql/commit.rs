@@ -1,0 +1,305 @@
+//! The transaction of a batch (R1-R4).
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tao_schema::ids::ShardId;
+
+use super::batch_read;
+use super::batch_write;
+use super::columns::{Columns, Unexpected};
+use super::connection::Lease;
+use super::error::{Failure, code};
+use super::recent::{catch_up, preload};
+use super::resolve::{Fate, resolve};
+use super::statements::{LOCK_SHARD_WAIT, LOCK_SHARDS_SKIP, STEPS};
+use super::{Inner, recent};
+use crate::apply::{Admission, Lock, LockedShard, Locks, Plan, ReadSet, UnixMillis, Workspace, lock_set};
+use crate::store::{StoreError, StoreErrorKind};
+use crate::write::{Batch, BatchResult, WriteUnit};
+
+/// Time spent in the transactions of a store, by phase.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PhaseTimes {
+    /// Transactions that began.
+    pub transactions: u64,
+    /// Waiting for a connection, and for the shard rows.
+    pub lock: Duration,
+    /// Reading request rows and the rows touched.
+    pub read: Duration,
+    /// Computing outcomes.
+    pub plan: Duration,
+    /// Writing rows.
+    pub write: Duration,
+    /// COMMIT.
+    pub commit: Duration,
+}
+
+/// Sums behind [`PhaseTimes`], in nanoseconds.
+#[derive(Default)]
+pub(super) struct Timings {
+    transactions: AtomicU64,
+    phases: [AtomicU64; 5],
+}
+
+/// Index into [`Timings`].
+#[derive(Clone, Copy)]
+enum Phase {
+    Lock,
+    Read,
+    Plan,
+    Write,
+    Commit,
+}
+
+impl Timings {
+    /// Adds the time since `since` to a phase, and starts the next.
+    fn lap(&self, phase: Phase, since: &mut Instant) {
+        let now = Instant::now();
+        let nanos = now.duration_since(*since).as_nanos() as u64;
+        self.phases[phase as usize].fetch_add(nanos, Ordering::Relaxed);
+        *since = now;
+    }
+
+    pub(super) fn sum(&self) -> PhaseTimes {
+        let time = |phase: Phase| Duration::from_nanos(self.phases[phase as usize].load(Ordering::Relaxed));
+        PhaseTimes {
+            transactions: self.transactions.load(Ordering::Relaxed),
+            lock: time(Phase::Lock),
+            read: time(Phase::Read),
+            plan: time(Phase::Plan),
+            write: time(Phase::Write),
+            commit: time(Phase::Commit),
+        }
+    }
+}
+
+/// Shard rows as a transaction found them, with the server's clock.
+#[derive(Default)]
+struct Held {
+    locks: Locks,
+    now: UnixMillis,
+    any: bool,
+}
+
+/// See [`crate::ShardStore::commit`].
+pub(super) async fn commit(inner: &Inner, batch: &Batch) -> Result<BatchResult, StoreError> {
+    let units = &batch.units;
+    let most = inner.options.max_batch_units;
+    if units.len() > most {
+        let message = format!("a batch of {} units, at most {most} are taken: split it", units.len());
+        return Err(StoreError::new(StoreErrorKind::Rejected, message));
+    }
+    if units.is_empty() {
+        return Ok(BatchResult { changes: Vec::new(), units: Vec::new() });
+    }
+    inner.timings.transactions.fetch_add(1, Ordering::Relaxed);
+    let mut clock = Instant::now();
+    let (mut lease, held) = begin(inner, units).await?;
+    inner.timings.lap(Phase::Lock, &mut clock);
+
+    let nonce: u128 = rand::random();
+    let plan = match run(inner, &mut lease, units, &held, (nonce, &mut clock)).await {
+        Ok(plan) if plan.advances.is_empty() => {
+            lease.roll_back().await;
+            return Ok(plan.into_result());
+        }
+        Ok(plan) => plan,
+        Err(error) => {
+            // Also right if the connection is dead: then ROLLBACK fails, the connection is closed, and the server
+            // rolls back.
+            lease.roll_back().await;
+            return Err(error);
+        }
+    };
+    let first = plan.advances[0];
+    let sent = lease.commit().await;
+    finish(inner, lease, sent, (first.shard, first.new_seq, nonce)).await?;
+    inner.timings.lap(Phase::Commit, &mut clock);
+    remember(inner, &plan, held.now)?;
+    Ok(plan.into_result())
+}
+
+/// After COMMIT was sent: certain only if the server said OK (R4).
+pub(super) async fn finish(
+    inner: &Inner,
+    lease: Lease,
+    sent: Result<(), Failure>,
+    (shard, seq, nonce): (ShardId, tao_schema::ids::Seq, u128),
+) -> Result<(), StoreError> {
+    let Err(failure) = sent else {
+        lease.release();
+        return Ok(());
+    };
+    // Closed, so that its locks go away; never killed: a killed commit may become visible and be lost again (R4).
+    drop(lease);
+    tracing::warn!(server = &*inner.server, %shard, %seq, error = %failure.error, "COMMIT got no answer");
+    match resolve(inner, shard, seq, nonce).await {
+        Fate::Committed => Ok(()),
+        Fate::RolledBack => {
+            let message = format!("{}; the transaction was rolled back", failure.error.message);
+            Err(StoreError::new(StoreErrorKind::Unavailable, message))
+        }
+        Fate::Unknown(why) => {
+            let message = format!("{}; whether it was committed is unknown: {why}", failure.error.message);
+            Err(StoreError::new(StoreErrorKind::Uncertain, message))
+        }
+    }
+}
+
+/// Connects, loads what is remembered of the shards, and locks their rows (R2).
+async fn begin(inner: &Inner, units: &[WriteUnit]) -> Result<(Lease, Held), StoreError> {
+    let shards: Vec<ShardId> = lock_set(units).into_iter().collect();
+    let mut lease = inner.writers.get().await?;
+    let mut first = lock_seen(inner, &mut lease, &shards).await;
+    // Nothing was written yet, so a connection that died in its sleep is simply replaced.
+    if lease.reused && first.as_ref().is_err_and(|failed| failed.lost) {
+        inner.writers.forget_idle();
+        drop(lease);
+        lease = inner.writers.get_new().await?;
+        first = lock_seen(inner, &mut lease, &shards).await;
+    }
+    let held = match first {
+        Ok(held) => held,
+        Err(failed) => {
+            lease.roll_back().await;
+            return Err(failed.error);
+        }
+    };
+    // A batch of one unit waits for its own row, holding nothing, so that waits form no circle; then no row means that
+    // there is none. The other side of a pair is not waited for: it gets an outbox row.
+    if let [unit] = units
+        && matches!(held.locks.get(unit.shard), Lock::Busy)
+    {
+        return wait_for(inner, lease, held.any, unit.shard).await;
+    }
+    Ok((lease, held))
+}
+
+/// An error before anything was written.
+struct BeginError {
+    lost: bool,
+    error: StoreError,
+}
+
+impl From<Failure> for BeginError {
+    fn from(failure: Failure) -> Self {
+        Self { lost: failure.connection_lost(), error: failure.error }
+    }
+}
+
+async fn lock_seen(inner: &Inner, lease: &mut Lease, shards: &[ShardId]) -> Result<Held, BeginError> {
+    preload(inner, lease, shards).await.map_err(|failed| match failed {
+        recent::LoadError::Statement(failure) => failure.into(),
+        recent::LoadError::Damaged(error) => BeginError { lost: false, error },
+    })?;
+    let mut held = Held::default();
+    for chunk in shards.chunks(STEPS[STEPS.len() - 1]) {
+        let (text, params) = inner.templates.lock_skip.of_shards(chunk);
+        let rows = lease.rows_of(LOCK_SHARDS_SKIP.name, text, params).await?;
+        let rows = inner.writers.read(&LOCK_SHARDS_SKIP, rows, shard_row)?;
+        held.add(inner, rows).map_err(|error| BeginError { lost: false, error })?;
+    }
+    Ok(held)
+}
+
+async fn wait_for(
+    inner: &Inner,
+    mut lease: Lease,
+    holds_others: bool,
+    shard: ShardId,
+) -> Result<(Lease, Held), StoreError> {
+    if holds_others {
+        lease.roll_back().await;
+        lease = inner.writers.get().await?;
+    }
+    let mut held = Held::default();
+    match lease.map(&LOCK_SHARD_WAIT, (shard.0,), shard_row).await {
+        Ok(rows) => {
+            if rows.is_empty() {
+                held.locks.insert(shard, Lock::Missing);
+            }
+            match held.add(inner, rows) {
+                Ok(()) => Ok((lease, held)),
+                Err(error) => {
+                    lease.roll_back().await;
+                    Err(error)
+                }
+            }
+        }
+        // Still held by another: no lock noted, which is busy.
+        Err(failure) if failure.code == Some(code::LOCK_WAIT_TIMEOUT) => Ok((lease, held)),
+        Err(failure) => {
+            lease.give_up(&failure).await;
+            Err(failure.error)
+        }
+    }
+}
+
+fn shard_row(row: &mut Columns) -> Result<(LockedShard, UnixMillis, bool), Unexpected> {
+    let shard = LockedShard {
+        shard: row.shard()?,
+        epoch: row.epoch()?,
+        seq: row.seq()?,
+        state: row.state()?,
+        next_id: row.u64()?,
+    };
+    Ok((shard, UnixMillis(row.u64()?), row.u64()? != 0))
+}
+
+impl Held {
+    fn add(&mut self, inner: &Inner, rows: Vec<(LockedShard, UnixMillis, bool)>) -> Result<(), StoreError> {
+        for (row, now, read_only) in rows {
+            if read_only {
+                let message =
+                    format!("{}: the server is read-only: it is a replica or is being moved", inner.server);
+                return Err(StoreError::new(StoreErrorKind::Unavailable, message));
+            }
+            self.locks.insert(row.shard, Lock::Held(row));
+            self.now = now;
+            self.any = true;
+        }
+        Ok(())
+    }
+}
+
+/// Reads, plans and writes; everything but COMMIT. A plan without advances has written nothing.
+async fn run(
+    inner: &Inner,
+    lease: &mut Lease,
+    units: &[WriteUnit],
+    held: &Held,
+    (nonce, clock): (u128, &mut Instant),
+) -> Result<Plan, StoreError> {
+    // Whose requests are looked up: not those shards that are locked for the other side of a pair only. Those are
+    // caught up when they are next asked about.
+    let asked: BTreeSet<ShardId> = units.iter().map(|unit| unit.shard).collect();
+    for row in held.locks.held().filter(|row| asked.contains(&row.shard)) {
+        catch_up(inner, lease, row, held.now).await?;
+    }
+    let lookup = |shard, key| inner.memory.lookup(shard, key, held.now);
+    let admission = Admission::of(units, &held.locks, lookup);
+    let set = ReadSet::of(units, &admission, &held.locks);
+    let mut workspace = Workspace::new(&held.locks, &set, held.now);
+    if admission.any_proceeds() {
+        batch_read::read(lease, &set, &mut workspace).await?;
+    }
+    inner.timings.lap(Phase::Read, clock);
+    let plan = workspace.run(units, admission);
+    inner.timings.lap(Phase::Plan, clock);
+    if !plan.advances.is_empty() {
+        batch_write::write(inner, lease, &plan, nonce, held.now).await?;
+        inner.timings.lap(Phase::Write, clock);
+    }
+    Ok(plan)
+}
+
+/// After a certain commit: the requests it answers from now on.
+fn remember(inner: &Inner, plan: &Plan, now: UnixMillis) -> Result<(), StoreError> {
+    for change in &plan.changes {
+        let row = plan.requests.iter().find(|row| row.position.shard == change.shard);
+        inner.memory.committed(change.position(), row, now)?;
+    }
+    Ok(())
+}

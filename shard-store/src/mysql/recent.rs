@@ -1,0 +1,231 @@
+//! What is remembered of each shard's requests (R3), so that a retry finds its first outcome whoever committed it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tao_schema::ids::{Epoch, Position, Seq, ShardId};
+
+use super::Inner;
+use super::connection::Lease;
+use super::error::Failure;
+use super::statements::{REQUESTS_BETWEEN, SHARDS_AND_CLOCK, STEPS};
+use crate::apply::{LockedShard, Lookup, RecentRequests, RequestRow, UnixMillis};
+use crate::store::{StoreError, StoreErrorKind};
+use crate::write::{REQUEST_RETENTION, RequestKey};
+
+/// Outcomes kept for all shards together: some 150 MB at the very most.
+const OUTCOMES: usize = 1 << 20;
+/// Request rows of one statement.
+const PAGE: usize = 1_000;
+/// How often shards that nobody writes to are looked at.
+const SWEEP: Duration = Duration::from_secs(20);
+
+/// The memory of all shards of a server.
+pub(super) struct Memory {
+    shards: Mutex<Shards>,
+    /// Number of shards on the server: they share [`OUTCOMES`].
+    population: AtomicUsize,
+}
+
+struct Shards {
+    of: HashMap<ShardId, Remembered>,
+    swept: Instant,
+}
+
+/// Everything of the shard's log up to `epoch`, `seq` is in `requests`, as far as it is kept.
+struct Remembered {
+    epoch: Epoch,
+    seq: Seq,
+    requests: RecentRequests,
+}
+
+/// Request rows that a statement answered, with their times.
+type Rows = Vec<(RequestRow, UnixMillis)>;
+
+impl Default for Memory {
+    fn default() -> Self {
+        let shards = Shards { of: HashMap::new(), swept: Instant::now() };
+        Self { shards: Mutex::new(shards), population: AtomicUsize::new(1) }
+    }
+}
+
+impl Memory {
+    /// Tells how many shards share the memory.
+    pub(super) fn set_population(&self, shards: usize) {
+        self.population.store(shards.max(1), Ordering::Relaxed);
+    }
+
+    /// What is known of a request. The caller holds the shard's row and has called [`catch_up`].
+    pub(super) fn lookup(&self, shard: ShardId, key: RequestKey, now: UnixMillis) -> Lookup {
+        let shards = self.shards.lock();
+        shards.of.get(&shard).map_or(Lookup::New, |known| known.requests.lookup(key, now))
+    }
+
+    /// Notes what a transaction committed. It held the shard's row at the seq before, and knew everything up to it: so
+    /// now everything up to `position` is known, or more, if a later transaction was faster to say so.
+    pub(super) fn committed(
+        &self,
+        position: Position,
+        row: Option<&RequestRow>,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        let mut shards = self.shards.lock();
+        // Of another epoch, or forgotten meanwhile: whoever needs it loads it.
+        if let Some(known) = shards.of.get_mut(&position.shard)
+            && known.epoch == position.epoch
+        {
+            if let Some(row) = row {
+                known.requests.record(row, now).map_err(damaged)?;
+            }
+            known.seq = known.seq.max(position.seq);
+            known.requests.expire(now);
+        }
+        shards.sweep(now);
+        Ok(())
+    }
+
+    /// From which seq on rows are missing for a shard whose row says `epoch`, `seq`; `None`: none are. A log that is of
+    /// another epoch, or shorter, may not be the one remembered: everything is loaded again.
+    fn missing_from(&self, shard: ShardId, epoch: Epoch, seq: Seq) -> Option<Seq> {
+        match self.shards.lock().of.get(&shard) {
+            Some(known) if known.epoch == epoch && known.seq == seq => None,
+            Some(known) if known.epoch == epoch && known.seq < seq => Some(known.seq),
+            Some(_) | None => Some(Seq::ZERO),
+        }
+    }
+
+    /// Notes rows `(from, position.seq]` that were loaded.
+    fn loaded(&self, from: Seq, position: Position, rows: &Rows) -> Result<(), StoreError> {
+        let limit = (OUTCOMES / self.population.load(Ordering::Relaxed)).clamp(1_024, 32_768);
+        let mut shards = self.shards.lock();
+        let new =
+            || Remembered { epoch: position.epoch, seq: from, requests: RecentRequests::with_limit(limit) };
+        let known = shards.of.entry(position.shard).or_insert_with(new);
+        if from == Seq::ZERO && (known.epoch != position.epoch || known.seq > position.seq) {
+            *known = new();
+        }
+        for (row, at) in rows {
+            known.requests.record(row, *at).map_err(damaged)?;
+        }
+        known.seq = known.seq.max(position.seq);
+        Ok(())
+    }
+}
+
+impl Shards {
+    /// Forgets shards that have had no request for the retention: what little there is can be loaded again.
+    fn sweep(&mut self, now: UnixMillis) {
+        if self.swept.elapsed() < SWEEP {
+            return;
+        }
+        self.swept = Instant::now();
+        self.of.retain(|_, known| {
+            known.requests.expire(now);
+            !known.requests.is_empty()
+        });
+    }
+}
+
+fn damaged(error: tao_schema::error::Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Incompatible, error.message)
+}
+
+/// Why request rows could not be loaded.
+pub(super) enum LoadError {
+    Statement(Failure),
+    Damaged(StoreError),
+}
+
+impl From<Failure> for LoadError {
+    fn from(failure: Failure) -> Self {
+        Self::Statement(failure)
+    }
+}
+
+impl From<StoreError> for LoadError {
+    fn from(error: StoreError) -> Self {
+        Self::Damaged(error)
+    }
+}
+
+impl From<LoadError> for StoreError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Statement(failure) => failure.error,
+            LoadError::Damaged(error) => error,
+        }
+    }
+}
+
+/// Loads what is kept of shards that are not known yet, before their rows are locked, so that a takeover holds no
+/// lock while it reads two minutes of requests.
+pub(super) async fn preload(inner: &Inner, lease: &mut Lease, shards: &[ShardId]) -> Result<(), LoadError> {
+    let unknown: Vec<ShardId> = {
+        let known = inner.memory.shards.lock();
+        shards.iter().copied().filter(|shard| !known.of.contains_key(shard)).collect()
+    };
+    for chunk in unknown.chunks(STEPS[STEPS.len() - 1]) {
+        let (text, params) = inner.templates.shards_and_clock.of_shards(chunk);
+        let rows = lease.rows_of(SHARDS_AND_CLOCK.name, text, params).await?;
+        let rows = inner.writers.read(&SHARDS_AND_CLOCK, rows, |row| {
+            let (shard, epoch, seq) = (row.shard()?, row.epoch()?, row.seq()?);
+            Ok((Position { shard, epoch, seq }, UnixMillis(row.u64()?)))
+        })?;
+        for (position, now) in rows {
+            load(inner, lease, Seq::ZERO, position, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Step 3 of a commit: what others committed since this store last looked. The rows are locked.
+pub(super) async fn catch_up(
+    inner: &Inner,
+    lease: &mut Lease,
+    row: &LockedShard,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let position = Position { shard: row.shard, epoch: row.epoch, seq: row.seq };
+    match inner.memory.missing_from(row.shard, row.epoch, row.seq) {
+        None => Ok(()),
+        Some(from) => Ok(load(inner, lease, from, position, now).await?),
+    }
+}
+
+/// Loads rows `(from, to.seq]` that are within the retention, a page at a time.
+async fn load(
+    inner: &Inner,
+    lease: &mut Lease,
+    from: Seq,
+    to: Position,
+    now: UnixMillis,
+) -> Result<(), LoadError> {
+    let horizon = now.0.saturating_sub(REQUEST_RETENTION.as_millis() as u64);
+    let shard = to.shard;
+    let mut after = from;
+    loop {
+        let params = (shard.0, after.0, to.seq.0, horizon, PAGE as u64);
+        let rows = lease
+            .map(&REQUESTS_BETWEEN, params, |row| {
+                let (seq, epoch) = (row.seq()?, row.epoch()?);
+                let at = UnixMillis(row.u64()?);
+                let body = Bytes::from(row.bytes()?);
+                Ok((RequestRow { position: Position { shard, epoch, seq }, body }, at))
+            })
+            .await?;
+        let last = rows.last().map(|(row, _)| row.position.seq);
+        let full = rows.len() == PAGE;
+        // A batch of bookkeeping has a row without outcomes: it only names its batch (R4).
+        let rows: Rows = rows.into_iter().filter(|(row, _)| !row.body.is_empty()).collect();
+        match last.filter(|_| full) {
+            Some(last) => {
+                inner.memory.loaded(after, Position { seq: last, ..to }, &rows)?;
+                after = last;
+            }
+            None => return Ok(inner.memory.loaded(after, to, &rows)?),
+        }
+    }
+}

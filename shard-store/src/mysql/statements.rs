@@ -1,0 +1,131 @@
+//! The statements, as text that never changes: values go in as parameters, and a list of values is repeated a fixed
+//! number of times ([`Sized`]) or goes in as one JSON parameter.
+
+/// One statement.
+#[derive(Debug)]
+pub(super) struct Sql {
+    /// Its file, as errors name it.
+    pub(super) name: &'static str,
+    text: &'static str,
+}
+
+impl Sql {
+    /// What is sent: the file without its leading comment.
+    pub(super) fn body(&self) -> &'static str {
+        let mut text = self.text;
+        while text.starts_with("--") {
+            text = text.split_once('\n').map_or("", |(_, rest)| rest);
+        }
+        text.trim_end()
+    }
+}
+
+macro_rules! statements {
+    ($($name:ident = $file:literal;)*) => {
+        $(pub(super) static $name: Sql =
+            Sql { name: $file, text: include_str!(concat!("../../sql/", $file, ".sql")) };)*
+    };
+}
+
+statements! {
+    CREATE_DATABASE = "bootstrap/create_database";
+    USE_DATABASE = "bootstrap/use_database";
+    CREATE_MIGRATION_TABLE = "bootstrap/create_migration_table";
+    HAS_MIGRATION_TABLE = "bootstrap/has_migration_table";
+    MIGRATIONS = "bootstrap/migrations";
+    RECORD_MIGRATION = "bootstrap/record_migration";
+    NAMED_LOCK = "bootstrap/lock";
+    NAMED_UNLOCK = "bootstrap/unlock";
+    VERSION = "bootstrap/version";
+    PREFLIGHT_MARIADB = "bootstrap/preflight_mariadb";
+    PREFLIGHT_MYSQL = "bootstrap/preflight_mysql";
+    ISOLATION = "bootstrap/isolation";
+    SESSION_WRITER = "bootstrap/session_writer";
+    SESSION_READER = "bootstrap/session_reader";
+
+    LOCK_SHARDS_SKIP = "commit/lock_shards_skip";
+    LOCK_SHARD_WAIT = "commit/lock_shard_wait";
+    SHARDS_AND_CLOCK = "commit/shards_and_clock";
+    REQUESTS_BETWEEN = "commit/requests_between";
+    READ_OBJECTS = "commit/read_objects";
+    READ_EDGES_AND_COUNTS = "commit/read_edges_and_counts";
+    READ_OUTBOX_AND_TOMBSTONES = "commit/read_outbox_and_tombstones";
+    ADVANCE_SHARDS = "commit/advance_shards";
+    PUT_OBJECTS = "commit/put_objects";
+    PUT_EDGES = "commit/put_edges";
+    PUT_COUNTS = "commit/put_counts";
+    PUT_TOMBSTONES = "commit/put_tombstones";
+    PUT_OUTBOX = "commit/put_outbox";
+    PUT_REQUESTS = "commit/put_requests";
+    DELETE_OBJECTS = "commit/delete_objects";
+    DELETE_EDGES = "commit/delete_edges";
+    DELETE_TOMBSTONES = "commit/delete_tombstones";
+    DELETE_OUTBOX = "commit/delete_outbox";
+    OWN_REQUEST = "commit/own_request";
+    COMMIT = "commit/commit";
+    ROLLBACK = "commit/rollback";
+
+    OBJECTS = "read/objects";
+    COUNTS = "read/counts";
+    EDGES = "read/edges";
+    LIST = "read/list";
+
+    SCAN_OBJECTS = "scan/objects";
+    SCAN_EDGES = "scan/edges";
+    SCAN_COUNTS = "scan/counts";
+    SCAN_OUTBOX = "scan/outbox";
+
+    SHARD_ROWS = "admin/shard_rows";
+    CREATE_SHARDS = "admin/create_shards";
+    CREATE_HISTORY = "admin/create_history";
+    SET_STATE = "admin/set_state";
+    EXPIRED_REQUESTS = "admin/expired_requests";
+    DELETE_REQUESTS = "admin/delete_requests";
+    TOMBSTONES_PAGE = "admin/tombstones_page";
+    DELETE_EXPIRED_TOMBSTONES = "admin/delete_tombstones";
+}
+
+/// How often the part in braces may be repeated. Steps of half and a third keep both the number of prepared statements
+/// and the padding small.
+pub(super) const STEPS: [usize; 18] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
+
+/// A statement with a part in braces, repeated: one text for each step.
+#[derive(Debug)]
+pub(super) struct Sized {
+    pub(super) name: &'static str,
+    texts: Vec<String>,
+}
+
+impl Sized {
+    /// Makes all texts of a statement that has a part in braces.
+    pub(super) fn new(sql: &Sql) -> Self {
+        let texts = STEPS.iter().map(|step| repeat(sql.body(), *step)).collect();
+        Self { name: sql.name, texts }
+    }
+
+    /// The text for a number of repetitions, which is one of [`STEPS`].
+    pub(super) fn text(&self, step: usize) -> &str {
+        match STEPS.binary_search(&step) {
+            Ok(at) => &self.texts[at],
+            Err(_) => unreachable!("{step} is not a step: callers take it from STEPS"),
+        }
+    }
+}
+
+fn repeat(body: &str, times: usize) -> String {
+    let Some((before, rest)) = body.split_once('{') else { return body.to_owned() };
+    let Some((part, after)) = rest.split_once('}') else { return body.to_owned() };
+    format!("{before}{}{after}", vec![part; times].join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_in_braces_is_repeated() {
+        assert_eq!(Sized::new(&LOCK_SHARDS_SKIP).text(3).matches('?').count(), 3);
+        assert_eq!(Sized::new(&PUT_EDGES).text(512).matches('?').count(), 512 * 7);
+        assert!(!PUT_EDGES.body().contains("--") && PUT_REQUESTS.body().starts_with("INSERT"));
+    }
+}
