@@ -11,7 +11,7 @@ use crate::ids::FieldId;
 use crate::wire::proto;
 
 /// One value. Equality of floats is by bits, so that a value read back equals the one written.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Value {
     /// A truth value.
     Bool(bool),
@@ -67,6 +67,21 @@ impl FieldKind {
     }
 }
 
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Bool(a), Self::Bool(b)) => a == b,
+            (Self::Int(a), Self::Int(b)) => a == b,
+            (Self::Float(a), Self::Float(b)) => a.to_bits() == b.to_bits(),
+            (Self::Text(a), Self::Text(b)) => a == b,
+            (Self::Blob(a), Self::Blob(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Value {}
+
 impl Value {
     /// What kind of value it is.
     pub const fn kind(&self) -> FieldKind {
@@ -81,7 +96,7 @@ impl Value {
 }
 
 /// Decoded fields, in ascending order of id, each id once.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Fields(Vec<(FieldId, Value)>);
 
 impl Fields {

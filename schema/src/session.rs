@@ -25,6 +25,19 @@ const CHECK_BYTES: usize = 4;
 /// next read never sees older data than before, on any node. It holds at most one entry for each shard of the cluster:
 /// the greatest seq of the newest epoch.
 ///
+/// ```
+/// use tao_schema::ids::{Epoch, Position, Seq, ShardId};
+/// use tao_schema::session::Session;
+///
+/// let wrote = Position { shard: ShardId(7), epoch: Epoch(1), seq: Seq(42) };
+/// let mut session = Session::new();
+/// session.observe(wrote);
+///
+/// let elsewhere: Session = session.to_string().parse()?;
+/// assert_eq!(elsewhere.at_least(ShardId(7)), Some(wrote));
+/// # Ok::<(), tao_schema::Error>(())
+/// ```
+///
 /// # Text form
 /// [`fmt::Display`] and [`FromStr`] hand a session to another process. It is URL-safe base64 without padding of: format
 /// (1 byte: 1), number of entries, then for each entry, ascending by (shard, epoch): shard, epoch, seq; then the low 4

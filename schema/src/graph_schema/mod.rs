@@ -4,6 +4,21 @@
 //! and is the same on every node and client of a cluster. Everything that comes from outside passes
 //! [`GraphSchema::check_read`] or [`GraphSchema::check_write`] once, at the edge of the tier; what is inside is known
 //! to fit. As in TAO, a schema says nothing about which types of objects an association may join.
+//!
+//! ```
+//! use tao_schema::graph_schema::GraphSchema;
+//! use tao_schema::ids::{EdgeKey, ObjectId, ShardId};
+//!
+//! let schema = GraphSchema::demo();
+//! let liked_by = schema.assoc_type_named("liked_by").unwrap();
+//! let (post, user) = (ObjectId::new(ShardId(1), 5), ObjectId::new(ShardId(2), 9));
+//!
+//! // (post, liked_by, user) is the other side of (user, likes, post), whose shard orders the pair.
+//! let canonical = schema.canonical(EdgeKey { id1: post, atype: liked_by.id, id2: user })?;
+//! assert_eq!(canonical.edge.id1, user);
+//! assert!(canonical.swapped);
+//! # Ok::<(), tao_schema::Error>(())
+//! ```
 
 mod canonical;
 mod check;

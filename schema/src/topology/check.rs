@@ -82,6 +82,7 @@ impl Topology {
     }
 
     fn check_assignments(&self) -> Result {
+        let groups: HashSet<_> = self.host_groups.iter().map(|group| group.id).collect();
         let mut seen = HashSet::new();
         for (at, place) in self.assignments.iter().enumerate() {
             let wrong = |key: &str, message: String| {
@@ -96,7 +97,7 @@ impl Topology {
             if !seen.insert(place.shard) {
                 return wrong("shard", format!("shard {} is assigned already", place.shard));
             }
-            if self.host_group(place.host_group).is_none() {
+            if !groups.contains(&place.host_group) {
                 return wrong("host_group", format!("no host group {}", place.host_group));
             }
             if place.epoch < FIRST_EPOCH {

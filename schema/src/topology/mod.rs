@@ -29,6 +29,30 @@
 //! epoch = 2
 //! ```
 //!
+//! From it, [`Placement`] computes who owns what:
+//!
+//! ```
+//! use tao_schema::ids::ShardId;
+//! use tao_schema::topology::{Placement, TierRef, Topology};
+//!
+//! let topology = Topology::parse(
+//!     r#"
+//!     version = 1
+//!     cluster = "dev"
+//!     shards = 64
+//!     host_groups = [{ id = 1, master = "local", servers = { local = "mysql://tao@127.0.0.1:3306/tao" } }]
+//!     [[regions]]
+//!     name = "local"
+//!     leaders = { name = "leaders", nodes = [{ name = "leader-1", address = "127.0.0.1:7101" }] }
+//!     "#,
+//!     "topology.toml",
+//! )?;
+//! let placement = Placement::compute(&topology);
+//! let owner = placement.owner(TierRef::leaders(0), ShardId(63)).unwrap();
+//! assert_eq!(topology.regions[0].leaders.nodes[usize::from(owner)].name, "leader-1");
+//! # Ok::<(), tao_schema::topology::TopologyError>(())
+//! ```
+//!
 //! A shard without an assignment is in epoch 1 on the host group at index `shard mod number of groups`, in the order
 //! of the file. So before a group is added or removed, pin what is ([`Topology::pinned`]), or data would seem to move.
 
@@ -228,7 +252,8 @@ impl Topology {
         self.host_groups.iter().find(|group| group.id == id)
     }
 
-    /// Where a shard is and in which epoch; `None`: there is no such shard.
+    /// Where a shard is and in which epoch; `None`: there is no such shard. Walks the assignments: who asks for every
+    /// request uses [`Placement::host_group`].
     pub fn assignment(&self, shard: ShardId) -> Option<Assignment> {
         if u32::from(shard.0) >= self.shards {
             return None;
