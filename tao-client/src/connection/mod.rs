@@ -163,12 +163,25 @@ impl Connection {
     /// - `OutcomeUnknown`: a write was sent, and the stream broke or the deadline passed (R4).
     /// - `InvalidArgument`: the request is larger than a frame.
     pub async fn call(&self, op: proto::request::Op, deadline: Instant) -> Result<proto::reply::Result> {
+        typed(self.call_raw(op, deadline).await)
+    }
+
+    /// Sends many independent requests, each with its deadline, in as few frames as they fit in. Outcomes are in the
+    /// order of the requests.
+    pub async fn call_many(&self, ops: Vec<(proto::request::Op, Instant)>) -> Vec<Outcome> {
+        self.call_many_raw(ops).await.into_iter().map(typed).collect()
+    }
+
+    /// As [`Connection::call`], but what the peer says is `Ok`, its errors too: `Err` means that it was not reached.
+    pub(crate) async fn call_raw(&self, op: proto::request::Op, deadline: Instant) -> Outcome {
         self.lane_of(&op).submit(op, deadline)?.outcome().await
     }
 
-    /// Sends many independent requests, as few frames as they fit in. Outcomes are in the order of `ops`.
-    pub async fn call_many(&self, ops: Vec<proto::request::Op>, deadline: Instant) -> Vec<Outcome> {
-        let tickets: Vec<_> = ops.into_iter().map(|op| self.lane_of(&op).submit(op, deadline)).collect();
+    /// As [`Connection::call_many`], in the manner of [`Connection::call_raw`].
+    pub(crate) async fn call_many_raw(&self, ops: Vec<(proto::request::Op, Instant)>) -> Vec<Outcome> {
+        // All are queued before the first is awaited.
+        let tickets: Vec<_> =
+            ops.into_iter().map(|(op, until)| self.lane_of(&op).submit(op, until)).collect();
         let mut outcomes = Vec::with_capacity(tickets.len());
         for ticket in tickets {
             outcomes.push(match ticket {
@@ -290,6 +303,14 @@ impl Drop for Ticket<'_> {
         if !self.answered {
             self.lane.shared.state.lock().forget(self.id);
         }
+    }
+}
+
+/// The peer's typed error as one of ours.
+fn typed(outcome: Outcome) -> Outcome {
+    match outcome {
+        Ok(proto::reply::Result::Error(error)) => Err(error.into()),
+        other => other,
     }
 }
 

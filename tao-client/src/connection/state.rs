@@ -193,17 +193,13 @@ impl State {
         for reply in frame.reply {
             let limited = !self.queue.is_empty() || self.in_flight >= self.window.size();
             let Some(waiter) = self.remove(reply.id) else { continue };
-            let outcome = match reply.result {
-                Some(proto::reply::Result::Error(error)) => Err(error_of_wire(error)),
-                Some(result) => Ok(result),
-                None => Err(nothing_understood(waiter.is_write)),
-            };
-            match (&outcome, waiter.sent) {
-                (Err(error), Some(sent)) if congested(error.code) => {
+            match (&reply.result, waiter.sent) {
+                (Some(proto::reply::Result::Error(error)), Some(sent)) if congested(error.code) => {
                     self.window.on_congestion(sent, self.sent);
                 }
                 _ => self.window.on_success(limited),
             }
+            let outcome = reply.result.ok_or_else(|| nothing_understood(waiter.is_write));
             deliveries.push((waiter.sender, outcome));
         }
     }
@@ -297,22 +293,12 @@ fn remote_budget(deadline: Instant, now: Instant) -> Option<u32> {
     Some(u32::try_from(budget.as_millis()).unwrap_or(u32::MAX).max(1))
 }
 
-const fn congested(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::Overloaded | ErrorCode::DeadlineExceeded)
+/// Whether a peer's error says that it has too much to do.
+fn congested(code: u32) -> bool {
+    [ErrorCode::Overloaded, ErrorCode::DeadlineExceeded].iter().any(|congested| congested.number() == code)
 }
 
 fn nothing_understood(is_write: bool) -> Error {
     let code = if is_write { ErrorCode::OutcomeUnknown } else { ErrorCode::Corrupt };
     Error::new(code, "the node's reply has no result that this version understands")
-}
-
-/// A typed error from the wire. A code of a newer peer is judged by its two answers.
-fn error_of_wire(error: proto::Error) -> Error {
-    let index = usize::try_from(error.code).unwrap_or(usize::MAX).wrapping_sub(1);
-    let code = ErrorCode::ALL.get(index).copied().unwrap_or(match (error.outcome_certain, error.retryable) {
-        (false, _) => ErrorCode::OutcomeUnknown,
-        (true, true) => ErrorCode::Unavailable,
-        (true, false) => ErrorCode::Internal,
-    });
-    Error::new(code, error.message)
 }

@@ -236,8 +236,8 @@ async fn queues_and_frames_are_bounded() {
     network.serve(ADDRESS, node.clone());
     let small = ConnectionOptions { queue_requests: 1500, window_start: 4096, ..options(&network) };
     let connection = connect(&network, small);
-    let ops = (0..2000).map(|_| read(1)).collect();
-    let outcomes = connection.call_many(ops, within(1000)).await;
+    let ops = (0..2000).map(|_| (read(1), within(1000))).collect();
+    let outcomes = connection.call_many(ops).await;
     let refused =
         outcomes.iter().filter(|outcome| outcome.as_ref().unwrap_err().code == ErrorCode::Overloaded);
     assert_eq!(refused.count(), 500, "what does not fit in the queue is refused");
@@ -246,9 +246,9 @@ async fn queues_and_frames_are_bounded() {
 
     let too_big = connection.call(write(3 << 20), within(1000)).await.unwrap_err();
     assert_eq!(too_big.code, ErrorCode::InvalidArgument);
-    let big = (0..4).map(|_| write(1 << 20)).collect();
+    let big = (0..4).map(|_| (write(1 << 20), within(1000))).collect();
     let before = node.frames().len();
-    connection.call_many(big, within(1000)).await;
+    connection.call_many(big).await;
     let sizes: Vec<_> = node.frames()[before..].iter().map(|frame| frame.request.len()).collect();
     assert_eq!(sizes, [1, 1, 1, 1], "two of a megabyte do not fit in half a message with their envelopes");
 }
@@ -259,8 +259,8 @@ async fn shards_are_spread_over_the_connections_of_a_node() {
     let node = FakeNode::new("n1", echo);
     network.serve(ADDRESS, node.clone());
     let connection = connect(&network, ConnectionOptions { connections_per_node: 2, ..options(&network) });
-    let ops = (0..8).map(|shard| read(ObjectId::new(ShardId(shard), 1).0)).collect();
-    assert!(connection.call_many(ops, within(1000)).await.iter().all(Result::is_ok));
+    let ops = (0..8).map(|shard| (read(ObjectId::new(ShardId(shard), 1).0), within(1000))).collect();
+    assert!(connection.call_many(ops).await.iter().all(Result::is_ok));
     let mut sizes: Vec<_> = node.frames().iter().map(|frame| frame.request.len()).collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [4, 4]);

@@ -1,8 +1,91 @@
-//! Nodes in memory, for tests and runnable examples: a network of byte streams that can be cut, and nodes that answer
-//! as they are told. Not part of the SDK's contract.
+//! Nodes in memory, for tests and runnable examples: a network of byte streams that can be cut, nodes that answer as
+//! they are told, and a graph that answers like a cluster. Not part of the SDK's contract.
 
+mod graph;
 mod network;
 mod node;
 
+use tao_schema::graph_schema::GraphSchema;
+use tao_schema::{Error, Result};
+
+pub use graph::Graph;
 pub use network::Network;
 pub use node::{FakeNode, Reaction};
+
+use crate::{Client, Options};
+
+/// A cluster in memory: followers that answer as they are told.
+pub struct FakeCluster {
+    /// Its network.
+    pub network: Network,
+    /// Its followers: `f1`, `f2`, ..., at the addresses `f1:1`, `f2:1`, ...
+    pub followers: Vec<FakeNode>,
+}
+
+impl FakeCluster {
+    /// A cluster of 64 shards with one tier of followers, each of which does what `handler` says when given its number
+    /// (from 1) and the request.
+    pub fn new(
+        followers: usize,
+        handler: impl Fn(usize, &tao_schema::wire::proto::Request) -> Reaction + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let network = Network::new();
+        let nodes = (1..=followers).map(|number| {
+            let handler = handler.clone();
+            let node = FakeNode::new(&format!("f{number}"), move |request| handler(number, request));
+            node.set_schema(GraphSchema::demo().source());
+            node.set_topology(1, &topology(1, followers));
+            network.serve(&format!("f{number}:1"), node.clone());
+            node
+        });
+        let followers = nodes.collect();
+        Self { network, followers }
+    }
+
+    /// Options that find this cluster.
+    pub fn options(&self) -> Options {
+        let mut options = Options::new((1..=self.followers.len()).map(|number| format!("f{number}:1")));
+        options.connection.dialer = self.network.dialer();
+        options
+    }
+
+    /// A client of it.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn client(&self) -> Result<Client> {
+        Client::connect(self.options()).await
+    }
+}
+
+/// A topology of 64 shards with `followers` nodes in one tier.
+pub fn topology(version: u64, followers: usize) -> String {
+    let nodes: Vec<String> =
+        (1..=followers).map(|node| format!("{{ name = \"f{node}\", address = \"f{node}:1\" }}")).collect();
+    format!(
+        "version = {version}\ncluster = \"test\"\nshards = 64\n\n[[regions]]\nname = \"local\"\n\
+         leaders = {{ name = \"leaders\", nodes = [{{ name = \"l1\", address = \"l1:1\" }}] }}\n\
+         [[regions.followers]]\nname = \"followers\"\nnodes = [{}]\n\n\
+         [[host_groups]]\nid = 1\nmaster = \"local\"\n",
+        nodes.join(", ")
+    )
+}
+
+/// Runs an example against a cluster of two followers that share one graph.
+///
+/// # Panics
+/// If the example fails.
+pub fn run(example: impl AsyncFnOnce(Client) -> Result<()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::internal(format!("no runtime: {error}")));
+    let done = runtime.and_then(|runtime| {
+        runtime.block_on(async {
+            let graph = Graph::demo();
+            let cluster = FakeCluster::new(2, move |_, request| graph.answer(request));
+            example(cluster.client().await?).await
+        })
+    });
+    if let Err(error) = done {
+        panic!("the example failed: {error}");
+    }
+}

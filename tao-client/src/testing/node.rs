@@ -39,15 +39,7 @@ struct Inner {
 impl Reaction {
     /// A typed error.
     pub fn error(code: ErrorCode) -> Self {
-        let number = ErrorCode::ALL.iter().position(|known| *known == code).map_or(0, |index| index + 1);
-        let error = Error::new(code, "told to fail");
-        Self::Reply(ReplyResult::Error(proto::Error {
-            code: number as u32,
-            message: error.message,
-            retryable: code.retryable(),
-            outcome_certain: code.outcome_certain(),
-            name: code.name().to_owned(),
-        }))
+        Self::Reply(ReplyResult::Error(Error::new(code, "told to fail").into()))
     }
 
     /// A count as the answer of a read, at position (0, 1, `seq`).
