@@ -5,4 +5,5 @@
 
 pub mod core;
 pub mod fills;
+pub mod follower;
 pub mod ports;

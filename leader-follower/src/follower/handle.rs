@@ -1,0 +1,177 @@
+//! [`Follower`] and its handle: what a server, or a test, holds.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tao_schema::graph_schema::GraphSchema;
+use tao_schema::ops::{ReadReply, ReadRequest, WriteReply, WriteRequest};
+use tao_schema::{Error, ErrorCode, Result};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::leaders::{Leaders, TopologySource};
+use super::metrics::FollowerMetrics;
+use super::options::FollowerOptions;
+use super::shards::Shards;
+use super::shared::Shared;
+use super::stream::Subscriptions;
+use crate::core::Entries;
+use crate::fills::FillTable;
+use crate::ports::{ClusterView, LeaderPeers};
+
+/// Starts followers.
+#[derive(Debug)]
+pub struct Follower;
+
+/// What a follower is given.
+pub struct FollowerContext {
+    /// Its name in the topology.
+    pub node: String,
+    /// The graph schema of the cluster.
+    pub schema: Arc<GraphSchema>,
+    /// The topology in use, replaced as a whole when a newer one is known. Its number of shards never changes.
+    pub cluster: ClusterView,
+    /// Index of the follower's region in the topology: its leaders are those of this region.
+    pub region: u16,
+    /// The way to leaders.
+    pub peers: Arc<dyn LeaderPeers>,
+    /// Where newer topologies come from.
+    pub topology: Arc<dyn TopologySource>,
+    /// Where entries live: this follower's alone, and no older than it.
+    pub entries: Arc<dyn Entries>,
+    /// What it counts.
+    pub metrics: Arc<FollowerMetrics>,
+}
+
+/// A running follower. Cheap to clone. It runs until [`FollowerHandle::shutdown`], or until its runtime ends.
+#[derive(Clone)]
+pub struct FollowerHandle {
+    pub(super) shared: Arc<Shared>,
+    /// Writes under way: they outlive their callers.
+    writes: TaskTracker,
+    services: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Follower {
+    /// Starts a follower on the current runtime. Does not connect: a shard's stream is opened when it is first read.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the options contradict each other or the topology lacks the region.
+    pub fn start(options: FollowerOptions, context: FollowerContext) -> Result<FollowerHandle> {
+        options.validate()?;
+        let topology = Arc::clone(&context.cluster.load().topology);
+        if topology.regions.get(usize::from(context.region)).is_none() {
+            let message = format!("the topology has no region number {}", context.region);
+            return Err(Error::invalid(message));
+        }
+        let (wanted, wanted_here) = mpsc::channel(options.subscribe_queue);
+        let shards = Shards::new(topology.shards, &options, wanted);
+        let leaders =
+            Leaders::new(context.cluster, context.region, context.peers, context.topology, &options);
+        let shared = Arc::new(Shared {
+            node: context.node,
+            fills: FillTable::new(options.fills),
+            options,
+            schema: context.schema,
+            entries: context.entries,
+            shards,
+            leaders,
+            metrics: context.metrics,
+            stopped: AtomicBool::new(false),
+            topology_asked: Notify::new(),
+        });
+        let (stop, services) = (CancellationToken::new(), TaskTracker::new());
+        services.spawn(Subscriptions::new(Arc::clone(&shared), wanted_here).run(stop.clone()));
+        services.spawn(stop.clone().run_until_cancelled_owned(look_for_topologies(Arc::clone(&shared))));
+        Ok(FollowerHandle { shared, writes: TaskTracker::new(), services, stop })
+    }
+}
+
+impl FollowerHandle {
+    /// The node's name.
+    pub fn node(&self) -> &str {
+        &self.shared.node
+    }
+
+    /// The graph schema that requests are checked against.
+    pub fn schema(&self) -> &Arc<GraphSchema> {
+        &self.shared.schema
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Arc<FollowerMetrics> {
+        &self.shared.metrics
+    }
+
+    /// Answers at once, if that is possible: from memory, or with a refusal that no leader could change. `None`: call
+    /// [`Self::read`]. Does not wait, start tasks or take a lock that is held for long.
+    #[inline]
+    pub fn try_read(&self, request: &ReadRequest) -> Option<Result<ReadReply>> {
+        self.shared.try_read(request)
+    }
+
+    /// Answers from memory or by asking a leader. Cancel-safe: a caller that goes away leaves its fill to others.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, `NoSuchShard`: nobody can answer. `Overloaded`: a bound of the options is reached.
+    /// `Unavailable`: no leader answered, or the node stops. `DeadlineExceeded`. What the leader said.
+    pub async fn read(&self, request: ReadRequest, deadline: Instant) -> Result<ReadReply> {
+        self.shared.read(request, deadline).await
+    }
+
+    /// Forwards a write to the leader that orders it. Goes on if the caller goes away; a retry with the same request
+    /// id learns what became of it.
+    ///
+    /// # Errors
+    /// As the leader says; `OutcomeUnknown` if it may have happened. `InvalidArgument`, `NoSuchShard` and `Overloaded`
+    /// are said here before anything is sent.
+    pub async fn write(&self, request: WriteRequest, deadline: Instant) -> Result<WriteReply> {
+        self.shared.check_running()?;
+        let shard = self.shared.check_write(&request)?;
+        self.shared.metrics.writes.inc();
+        let (shared, id) = (Arc::clone(&self.shared), request.id);
+        let forwarded = async move { shared.forward(shard, request, deadline).await };
+        self.writes.spawn(forwarded).await.unwrap_or_else(|error| {
+            // Only a panic, or the end of the runtime, ends the task early.
+            tracing::error!(%error, "the task of a write ended early");
+            Err(Error::new(ErrorCode::OutcomeUnknown, format!("the node lost track of write {id}")))
+        })
+    }
+
+    /// Takes no more work, waits for writes under way (at most the option `drain`), then ends all streams. Answers
+    /// whether every write came to its end.
+    pub async fn shutdown(&self) -> bool {
+        self.shared.stopped.store(true, Ordering::Release);
+        self.writes.close();
+        self.services.close();
+        let drained = tokio::time::timeout(self.shared.options.drain, self.writes.wait()).await.is_ok();
+        if !drained {
+            tracing::warn!(writes = self.writes.len(), "stopping with writes under way");
+        }
+        self.stop.cancel();
+        self.services.wait().await;
+        drained
+    }
+}
+
+/// Looks for a newer topology when somebody has reason to think that there is one; not more often than it may wait
+/// for one, however often it is asked.
+async fn look_for_topologies(shared: Arc<Shared>) {
+    loop {
+        shared.topology_asked.notified().await;
+        let until = Instant::now() + shared.options.topology_wait.max(Duration::from_millis(1));
+        shared.leaders.refresh_topology(until).await;
+        tokio::time::sleep_until(until).await;
+    }
+}
+
+impl fmt::Debug for FollowerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FollowerHandle").field("node", &self.shared.node).finish_non_exhaustive()
+    }
+}

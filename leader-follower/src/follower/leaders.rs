@@ -1,0 +1,215 @@
+//! The leaders as a follower knows them: who serves a shard, who is in good health, and how many calls each gets.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use parking_lot::RwLock;
+use tao_schema::ids::{Epoch, ShardId};
+use tao_schema::topology::TierRef;
+use tao_schema::{Error, ErrorCode, Result};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
+
+use super::options::FollowerOptions;
+use crate::ports::{ClusterView, LeaderPeer, LeaderPeers};
+
+/// Where a newer topology comes from.
+#[async_trait]
+pub trait TopologySource: Send + Sync + 'static {
+    /// Looks for a topology newer than version `known`, and stores it in the node's [`ClusterView`]. Returns when it
+    /// is there, when there is none, or at the deadline.
+    async fn refresh(&self, known: u64, deadline: Instant);
+}
+
+/// One leader node.
+pub(super) struct Leader {
+    /// Its name in the topology.
+    pub(super) name: Arc<str>,
+    /// The way to it.
+    pub(super) peer: Arc<dyn LeaderPeer>,
+    reads: Semaphore,
+    writes: Semaphore,
+    /// Failures in a row.
+    failures: AtomicU32,
+    /// Whether its change stream is open and alive: then it is reached, whatever its database does.
+    streaming: AtomicBool,
+}
+
+/// All leaders, and the choice among them.
+pub(super) struct Leaders {
+    cluster: ClusterView,
+    tier: TierRef,
+    peers: Arc<dyn LeaderPeers>,
+    source: Arc<dyn TopologySource>,
+    known: RwLock<HashMap<String, Arc<Leader>>>,
+    reads_per_leader: usize,
+    writes_per_leader: usize,
+    failures_to_pass_over: u32,
+    /// Raised whenever a leader's health changes, so that shards are placed anew only then.
+    health_version: AtomicU64,
+}
+
+impl Leaders {
+    pub(super) fn new(
+        cluster: ClusterView,
+        region: u16,
+        peers: Arc<dyn LeaderPeers>,
+        source: Arc<dyn TopologySource>,
+        options: &FollowerOptions,
+    ) -> Self {
+        Self {
+            cluster,
+            tier: TierRef { region, tier: 0 },
+            peers,
+            source,
+            known: RwLock::default(),
+            reads_per_leader: options.reads_per_leader,
+            writes_per_leader: options.writes_per_leader,
+            failures_to_pass_over: options.leader_failures,
+            health_version: AtomicU64::new(0),
+        }
+    }
+
+    /// The leaders that may serve `shard`, best first: those in good health in the order of the ring, then the
+    /// others, because a leader thought dead is a better try than none.
+    pub(super) fn candidates(&self, shard: ShardId) -> Vec<Arc<Leader>> {
+        let cluster = self.cluster.load();
+        let Some(tier) = cluster.topology.tier(self.tier) else { return Vec::new() };
+        let nodes = cluster.placement.candidates(self.tier, shard).iter();
+        let names = nodes.filter_map(|node| tier.nodes.get(usize::from(*node))).map(|node| &node.name);
+        let mut leaders: Vec<_> = names.filter_map(|name| self.get(name)).collect();
+        // Stable: within both groups the order of the ring stays.
+        leaders.sort_by_key(|leader| !self.healthy(leader));
+        leaders
+    }
+
+    /// The first of [`Self::candidates`] that is not among `avoid`.
+    pub(super) fn choose(&self, shard: ShardId, avoid: &[Arc<str>]) -> Option<Arc<Leader>> {
+        self.candidates(shard).into_iter().find(|leader| !avoid.contains(&leader.name))
+    }
+
+    /// As [`Self::choose`], with the typed error when there is none.
+    pub(super) fn first(&self, shard: ShardId, avoid: &[Arc<str>]) -> Result<Arc<Leader>> {
+        self.choose(shard, avoid).ok_or_else(|| {
+            Error::unavailable(format!(
+                "no leader of shard {shard} is known; the topology may be out of date"
+            ))
+        })
+    }
+
+    /// A leader by name.
+    fn get(&self, name: &str) -> Option<Arc<Leader>> {
+        if let Some(leader) = self.known.read().get(name) {
+            return Some(Arc::clone(leader));
+        }
+        let peer = self.peers.leader(name)?;
+        let leader = Leader {
+            name: name.into(),
+            peer,
+            reads: Semaphore::new(self.reads_per_leader),
+            writes: Semaphore::new(self.writes_per_leader),
+            failures: AtomicU32::new(0),
+            streaming: AtomicBool::new(false),
+        };
+        Some(Arc::clone(self.known.write().entry(name.to_owned()).or_insert_with(|| Arc::new(leader))))
+    }
+
+    pub(super) fn healthy(&self, leader: &Leader) -> bool {
+        leader.failures.load(Ordering::Relaxed) < self.failures_to_pass_over
+    }
+
+    /// The epoch that the topology gives a shard.
+    pub(super) fn epoch(&self, shard: ShardId) -> Option<Epoch> {
+        self.cluster.load().placement.host_group(shard).map(|(_, epoch)| epoch)
+    }
+
+    /// The leaders that are passed over now: worth a probe.
+    pub(super) fn passed_over(&self) -> Vec<Arc<Leader>> {
+        self.known.read().values().filter(|leader| !self.healthy(leader)).cloned().collect()
+    }
+
+    /// Changes whenever another choice of leaders is possible.
+    pub(super) fn version(&self) -> (u64, u64) {
+        (self.cluster.load().topology.version, self.health_version.load(Ordering::Relaxed))
+    }
+
+    /// Asks for a topology newer than the one in use.
+    pub(super) async fn refresh_topology(&self, deadline: Instant) {
+        let known = self.cluster.load().topology.version;
+        self.source.refresh(known, deadline).await;
+    }
+
+    /// Learns from the end of a call.
+    pub(super) fn observe<T>(&self, leader: &Leader, result: &Result<T>) {
+        match result {
+            Ok(_) => self.succeeded(leader),
+            // A leader whose stream is alive is there: what is unavailable is behind it, and the same for its
+            // neighbours. Passing it over would only cool its cache.
+            Err(error)
+                if error.code == ErrorCode::Unavailable && !leader.streaming.load(Ordering::Relaxed) =>
+            {
+                self.failed(leader);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Says whether the change stream of `leader` is alive.
+    pub(super) fn streaming(&self, leader: &Leader, alive: bool) {
+        leader.streaming.store(alive, Ordering::Relaxed);
+        if alive {
+            self.succeeded(leader);
+        } else {
+            self.failed(leader);
+        }
+    }
+
+    /// The change stream to `leader` was closed because nothing needs it.
+    pub(super) fn stream_closed(&self, leader: &Leader) {
+        leader.streaming.store(false, Ordering::Relaxed);
+    }
+
+    fn failed(&self, leader: &Leader) {
+        let before = leader.failures.fetch_add(1, Ordering::Relaxed);
+        if before + 1 == self.failures_to_pass_over {
+            tracing::warn!(leader = %leader.name, "passing over a leader after {} failures in a row", before + 1);
+            self.health_version.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn succeeded(&self, leader: &Leader) {
+        if leader.failures.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        if leader.failures.swap(0, Ordering::Relaxed) >= self.failures_to_pass_over {
+            tracing::info!(leader = %leader.name, "a leader is back");
+            self.health_version.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Leader {
+    /// A place among the reads at this leader, or `Overloaded`.
+    pub(super) fn read_permit(&self) -> Result<SemaphorePermit<'_>> {
+        self.reads.try_acquire().map_err(|_| self.overloaded("reads"))
+    }
+
+    /// A place among the writes at this leader, or `Overloaded`.
+    pub(super) fn write_permit(&self) -> Result<SemaphorePermit<'_>> {
+        self.writes.try_acquire().map_err(|_| self.overloaded("writes"))
+    }
+
+    fn overloaded(&self, what: &str) -> Error {
+        let message = format!("too many {what} are in flight at leader {}: try again later", self.name);
+        Error::new(ErrorCode::Overloaded, message)
+    }
+}
+
+impl fmt::Debug for Leader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leader").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+//! The shards of a follower: an array by shard id, so that a read finds its shard without a lock or a map.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use tao_schema::ids::{Position, ShardId};
+use tao_schema::rows::ShardChange;
+use tao_schema::stream::SubscribeShard;
+use tokio::sync::mpsc;
+
+use super::options::FollowerOptions;
+use crate::core::{CoreOptions, Entries, ShardCore, SharedShard, StreamVerdict};
+
+/// All shards of the cluster, each made when it is first touched.
+pub(super) struct Shards {
+    slots: Box<[OnceLock<Box<ShardSlot>>]>,
+    core: CoreOptions,
+    /// A coarse clock that a read can afford.
+    now: AtomicU32,
+    /// Ticks of `now` after which an unread shard is idle.
+    idle_ticks: u32,
+    wanted: mpsc::Sender<ShardId>,
+}
+
+/// One shard.
+pub(super) struct ShardSlot {
+    pub(super) core: SharedShard,
+    /// Whether the subscription task has been told of it.
+    wanted: AtomicBool,
+    last_read: AtomicU32,
+}
+
+impl Shards {
+    pub(super) fn new(count: u32, options: &FollowerOptions, wanted: mpsc::Sender<ShardId>) -> Self {
+        let ticks = options.idle_unsubscribe.as_nanos() / options.tick().as_nanos().max(1);
+        Self {
+            slots: (0..count).map(|_| OnceLock::new()).collect(),
+            core: options.core,
+            now: AtomicU32::new(0),
+            idle_ticks: u32::try_from(ticks).unwrap_or(u32::MAX).max(1),
+            wanted,
+        }
+    }
+
+    /// Whether the cluster has this shard.
+    pub(super) fn exists(&self, shard: ShardId) -> bool {
+        usize::from(shard.0) < self.slots.len()
+    }
+
+    /// A shard that was touched before.
+    #[inline]
+    pub(super) fn get(&self, shard: ShardId) -> Option<&ShardSlot> {
+        self.slots.get(usize::from(shard.0))?.get().map(|slot| &**slot)
+    }
+
+    /// A shard; `None`: the cluster has no such shard.
+    pub(super) fn touch(&self, shard: ShardId) -> Option<&ShardSlot> {
+        let slot = self.slots.get(usize::from(shard.0))?.get_or_init(|| {
+            Box::new(ShardSlot {
+                core: SharedShard::new(shard, self.core),
+                wanted: AtomicBool::new(false),
+                last_read: AtomicU32::new(self.now.load(Ordering::Relaxed)),
+            })
+        });
+        Some(slot)
+    }
+
+    /// All shards touched so far.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ShardId, &ShardSlot)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(at, slot)| Some((ShardId(at as u16), &**slot.get()?)))
+    }
+
+    /// Notes that the shard is in use.
+    #[inline]
+    pub(super) fn used(&self, slot: &ShardSlot) {
+        let now = self.now.load(Ordering::Relaxed);
+        // Mostly equal: a load leaves the cache line shared among the cores.
+        if slot.last_read.load(Ordering::Relaxed) != now {
+            slot.last_read.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes sure that the subscription task knows of the shard. If its queue is full, a later read tells it.
+    pub(super) fn want(&self, shard: ShardId, slot: &ShardSlot) {
+        if !slot.wanted.load(Ordering::Relaxed)
+            && !slot.wanted.swap(true, Ordering::Relaxed)
+            && self.wanted.try_send(shard).is_err()
+        {
+            slot.wanted.store(false, Ordering::Relaxed);
+        }
+    }
+
+    // What the subscription task tells the cores. Shards that it names were touched before; others are not news.
+
+    pub(super) fn tick(&self) {
+        self.now.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn idle(&self, shard: ShardId) -> bool {
+        let now = self.now.load(Ordering::Relaxed);
+        self.get(shard)
+            .is_none_or(|slot| now.wrapping_sub(slot.last_read.load(Ordering::Relaxed)) > self.idle_ticks)
+    }
+
+    pub(super) fn subscribe_from(&self, shard: ShardId) -> SubscribeShard {
+        let from = self.get(shard).and_then(|slot| slot.core.with(|core| core.subscribe_from()));
+        SubscribeShard { shard, from }
+    }
+
+    pub(super) fn on_subscribed(&self, position: Position) -> StreamVerdict {
+        self.tell(position.shard, |core| core.on_subscribed(position))
+    }
+
+    pub(super) fn on_change(&self, entries: &dyn Entries, change: &Arc<ShardChange>) -> StreamVerdict {
+        self.tell(change.shard, |core| core.on_change(Arc::clone(change), entries))
+    }
+
+    pub(super) fn on_heartbeat(&self, position: Position) -> StreamVerdict {
+        self.tell(position.shard, |core| core.on_heartbeat(position))
+    }
+
+    pub(super) fn on_reset(&self, position: Position) -> StreamVerdict {
+        self.tell(position.shard, |core| core.on_reset(position))
+    }
+
+    fn tell(&self, shard: ShardId, event: impl FnOnce(&mut ShardCore) -> StreamVerdict) -> StreamVerdict {
+        self.get(shard).map_or(StreamVerdict::Ignored, |slot| slot.core.with(event))
+    }
+
+    pub(super) fn on_lost(&self, shard: ShardId) {
+        if let Some(slot) = self.get(shard) {
+            slot.core.with(ShardCore::on_lost);
+        }
+    }
+
+    /// Drops what the shard holds, which stays subscribed: its next subscription starts from nothing.
+    pub(super) fn start_over(&self, shard: ShardId) {
+        if let Some(slot) = self.get(shard) {
+            slot.core.with(ShardCore::forget);
+        }
+    }
+
+    /// Drops what the shard holds; the next read subscribes it again.
+    pub(super) fn forget(&self, shard: ShardId) {
+        if let Some(slot) = self.get(shard) {
+            slot.core.with(ShardCore::forget);
+            slot.wanted.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends all trust.
+    pub(super) fn lose_all(&self) {
+        for (_, slot) in self.iter() {
+            slot.core.with(ShardCore::on_lost);
+        }
+    }
+}

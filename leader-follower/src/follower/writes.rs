@@ -1,0 +1,159 @@
+//! Writes: checked here, ordered by the leader, and noted on the way back (R3, R15, R18, R18a).
+
+use std::sync::Arc;
+
+use tao_schema::ids::{EdgeKey, ObjectId, ShardId};
+use tao_schema::ops::{Outcome, WriteOp, WriteReply, WriteRequest};
+use tao_schema::{Error, ErrorCode, Result};
+use tokio::time::Instant;
+
+use super::shared::{Shared, no_such_shard};
+use crate::core::{Answered, Key};
+use crate::ports::WriteAnswer;
+
+impl Shared {
+    /// Refuses what no leader could do, and says which shard orders the rest.
+    pub(super) fn check_write(&self, request: &WriteRequest) -> Result<ShardId> {
+        self.schema.check_write(request)?;
+        let shard = self.schema.ordering_shard(request)?;
+        let touched = request.ops.iter().flat_map(|op| self.keys_of(op, None)).map(|key| key.shard());
+        for shard in touched.chain([shard]) {
+            if !self.shards.exists(shard) {
+                return Err(no_such_shard(shard));
+            }
+        }
+        Ok(shard)
+    }
+
+    /// Brings a checked write to its leader. Runs to its end whatever becomes of the caller.
+    ///
+    /// A second leader is asked, with the same request id, when nothing was done or when it is not known what was
+    /// (R3). Once an attempt's outcome is unknown, a later failure does not make it known: the first may still be on
+    /// its way to the database.
+    pub(super) async fn forward(
+        &self,
+        shard: ShardId,
+        request: WriteRequest,
+        deadline: Instant,
+    ) -> Result<WriteReply> {
+        let started = Instant::now();
+        let mut avoid = Vec::new();
+        let mut unknown: Option<Error> = None;
+        let mut last: Option<Error> = None;
+        // One more than the leaders to try: `NotOwner` has a retry of its own.
+        for attempt in 0..=self.options.attempts {
+            if attempt > 0 {
+                self.metrics.write_retries.inc();
+            }
+            let Ok(leader) = self.leaders.first(shard, &avoid) else { break };
+            let permit = match leader.write_permit() {
+                Ok(permit) => permit,
+                Err(error) => {
+                    last = Some(error);
+                    break;
+                }
+            };
+            // Honest, so that a retry that comes too late to be recognised is refused (R3).
+            let age = request.age.saturating_add(started.elapsed());
+            let call = leader.peer.write(WriteRequest { age, ..request.clone() }, deadline);
+            let result = tokio::time::timeout_at(deadline, call)
+                .await
+                .unwrap_or_else(|_| Err(unanswered(&leader.name, request.id)));
+            drop(permit);
+            self.leaders.observe(&leader, &result);
+            let error = match result {
+                Ok(answer) => {
+                    self.note(&request.ops, &answer);
+                    return Ok(answer.reply);
+                }
+                Err(error) => error,
+            };
+            let again = match error.code {
+                // A leader that is not the master says so at once; the topology says who is (R18).
+                ErrorCode::NotOwner if attempt == 0 => {
+                    self.refresh_topology(deadline).await;
+                    true
+                }
+                ErrorCode::Unavailable => {
+                    avoid.push(Arc::clone(&leader.name));
+                    true
+                }
+                ErrorCode::OutcomeUnknown => {
+                    avoid.push(Arc::clone(&leader.name));
+                    unknown.get_or_insert_with(|| error.clone());
+                    true
+                }
+                _ => false,
+            };
+            last = Some(error);
+            if !again || Instant::now() >= deadline {
+                break;
+            }
+        }
+        Err(unknown.or(last).unwrap_or_else(|| no_leader(shard)))
+    }
+
+    async fn refresh_topology(&self, deadline: Instant) {
+        let until = deadline.min(Instant::now() + self.options.topology_wait);
+        self.leaders.refresh_topology(until).await;
+    }
+
+    /// Makes this node's next answers know the write: by its changes where they came, else by floors.
+    fn note(&self, ops: &[WriteOp], answer: &WriteAnswer) {
+        let mut applied: Vec<ShardId> = Vec::with_capacity(answer.changes.len());
+        for change in &answer.changes {
+            let Some(slot) = self.shards.touch(change.shard) else { continue };
+            match slot.core.with(|core| core.on_answer(change, &*self.entries)) {
+                Answered::Applied => applied.push(change.shard),
+                // No news to this lineage; floors below do no harm.
+                Answered::OlderEpoch => {}
+                Answered::NewerEpoch => self.ask_for_topology(),
+            }
+        }
+        for (op, outcome) in ops.iter().zip(&answer.reply.outcomes) {
+            for key in self.keys_of(op, Some(outcome)) {
+                let shard = key.shard();
+                let position = answer.reply.positions.iter().find(|position| position.shard == shard);
+                if let Some(position) = position
+                    && !applied.contains(&shard)
+                    && let Some(slot) = self.shards.touch(shard)
+                {
+                    self.raise_floor(slot, key, position.seq);
+                }
+            }
+        }
+    }
+
+    /// The cache keys that an operation changes, on both sides of a pair.
+    fn keys_of(&self, op: &WriteOp, outcome: Option<&Outcome>) -> Vec<Key> {
+        let both = |edge: EdgeKey| {
+            let other = self.schema.canonical(edge).ok().and_then(|canonical| {
+                let inverse = canonical.edge.reversed(canonical.inverse?);
+                Some([canonical.edge.list(), inverse.list()])
+            });
+            other.map_or_else(|| vec![Key::List(edge.list())], |lists| lists.map(Key::List).to_vec())
+        };
+        let object = |id: Option<ObjectId>| id.map(Key::Object).into_iter().collect();
+        match op {
+            WriteOp::ObjectAdd { id, .. } => object(id.or_else(|| outcome?.id)),
+            WriteOp::ObjectUpdate { id, .. } | WriteOp::ObjectDelete { id, .. } => object(Some(*id)),
+            WriteOp::AssocAdd { edge, .. } | WriteOp::AssocDelete { edge, .. } => both(*edge),
+            WriteOp::AssocChangeType { edge, new_atype, .. } => {
+                let mut keys = both(*edge);
+                keys.extend(both(EdgeKey { atype: *new_atype, ..*edge }));
+                keys
+            }
+        }
+    }
+}
+
+fn unanswered(leader: &str, id: tao_schema::ids::RequestId) -> Error {
+    let message = format!(
+        "leader {leader} did not answer write {id} in time: it may or may not have happened; retry with the same id"
+    );
+    Error::new(ErrorCode::OutcomeUnknown, message)
+}
+
+fn no_leader(shard: ShardId) -> Error {
+    Error::unavailable(format!("no leader of shard {shard} is known; the topology may be out of date"))
+}
