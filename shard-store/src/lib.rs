@@ -2,7 +2,9 @@
 //! and a memory engine behind it, held to one conformance suite.
 
 pub mod apply;
+pub mod conformance;
 pub mod fleet;
+pub mod memory;
 pub mod mysql;
 pub mod store;
 pub mod write;

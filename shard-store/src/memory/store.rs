@@ -1,0 +1,213 @@
+//! [`MemoryStore`]: one leader's connection to a [`MemoryDatabase`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tao_schema::error::Error;
+use tao_schema::ids::{EdgeKey, Epoch, Seq, ShardId};
+use tao_schema::rows::ShardState;
+
+use super::database::{MemoryDatabase, State};
+use crate::apply::{LockedShard, RecentRequests};
+use crate::store::{
+    PendingInverse, ReadKey, ScanPage, ShardRow, ShardStore, Snapshot, StoreError, StoreErrorKind, Table,
+};
+use crate::write::{Batch, BatchResult, WriteUnit};
+
+/// What happens to a commit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommitFault {
+    /// Fails before COMMIT: nothing is written.
+    Unavailable,
+    /// Committed, but its answer is lost.
+    UncertainCommitted,
+    /// Lost with its answer.
+    UncertainLost,
+}
+
+/// A connection with a memory of its own: two on one database behave as two leaders.
+pub struct MemoryStore {
+    pub(super) database: MemoryDatabase,
+    pub(super) seen: Mutex<BTreeMap<ShardId, Seen>>,
+    faults: Mutex<VecDeque<CommitFault>>,
+    poison: Mutex<Option<Poison>>,
+    reachable: AtomicBool,
+}
+
+/// Tells units that the database refuses whenever they are part of a batch.
+type Poison = Arc<dyn Fn(&WriteUnit) -> bool + Send + Sync>;
+
+/// What this store knows of a shard's log.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// Request rows up to here are in `requests`; `None`: none was loaded yet.
+    pub(super) seq: Option<Seq>,
+    pub(super) requests: RecentRequests,
+}
+
+impl MemoryStore {
+    /// Another leader's connection.
+    pub fn open(database: &MemoryDatabase) -> Self {
+        Self {
+            database: database.clone(),
+            seen: Mutex::default(),
+            faults: Mutex::default(),
+            poison: Mutex::default(),
+            reachable: AtomicBool::new(true),
+        }
+    }
+
+    /// The server.
+    pub fn database(&self) -> &MemoryDatabase {
+        &self.database
+    }
+
+    /// Queues a fault: each commit takes one.
+    pub fn fail_next_commit(&self, fault: CommitFault) {
+        self.faults.lock().push_back(fault);
+    }
+
+    /// Batches with a unit for which `poison` is true are rejected (H33).
+    pub fn set_poison(&self, poison: impl Fn(&WriteUnit) -> bool + Send + Sync + 'static) {
+        *self.poison.lock() = Some(Arc::new(poison));
+    }
+
+    /// While unreachable, every call of this store fails as unavailable.
+    pub fn set_reachable(&self, reachable: bool) {
+        self.reachable.store(reachable, Ordering::SeqCst);
+    }
+
+    pub(super) fn next_fault(&self) -> Option<CommitFault> {
+        self.faults.lock().pop_front()
+    }
+
+    pub(super) fn is_poisoned(&self, batch: &Batch) -> bool {
+        let poison = self.poison.lock().clone();
+        poison.is_some_and(|poison| batch.units.iter().any(|unit| poison(unit)))
+    }
+
+    pub(super) fn check_reachable(&self) -> Result<(), StoreError> {
+        if self.reachable.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        Err(unavailable("the memory database is unreachable"))
+    }
+}
+
+pub(super) fn unavailable(message: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, message)
+}
+
+pub(super) fn check_writable(state: &State) -> Result<(), StoreError> {
+    if state.read_only { Err(unavailable("the memory database is read-only")) } else { Ok(()) }
+}
+
+fn rejected(error: Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Rejected, error.message)
+}
+
+#[async_trait]
+impl ShardStore for MemoryStore {
+    fn describe(&self) -> String {
+        "memory".to_owned()
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<BatchResult, StoreError> {
+        self.commit_batch(batch).await
+    }
+
+    async fn read(&self, keys: &[ReadKey]) -> Result<Vec<Result<Snapshot, Error>>, StoreError> {
+        self.check_reachable()?;
+        let state = self.database.state();
+        Ok(keys.iter().map(|key| state.tables.read(key)).collect())
+    }
+
+    async fn shard_rows(&self) -> Result<Vec<ShardRow>, StoreError> {
+        self.check_reachable()?;
+        let row = |row: &LockedShard| ShardRow {
+            shard: row.shard,
+            epoch: row.epoch,
+            seq: row.seq,
+            state: row.state,
+        };
+        Ok(self.database.state().tables.shards.values().map(row).collect())
+    }
+
+    async fn create_shards(&self, shards: &[ShardId], epoch: Epoch) -> Result<(), StoreError> {
+        self.check_reachable()?;
+        let mut state = self.database.state();
+        check_writable(&state)?;
+        for shard in shards {
+            let new =
+                LockedShard { shard: *shard, epoch, seq: Seq::ZERO, state: ShardState::Serving, next_id: 1 };
+            state.tables.shards.entry(*shard).or_insert(new);
+        }
+        Ok(())
+    }
+
+    async fn change_state(
+        &self,
+        shard: ShardId,
+        epoch: Epoch,
+        from: ShardState,
+        to: ShardState,
+    ) -> Result<bool, StoreError> {
+        self.check_reachable()?;
+        let Some(_lock) = self.database.lock(shard).await else {
+            return Err(unavailable("the shard row is locked by another transaction"));
+        };
+        let mut state = self.database.state();
+        check_writable(&state)?;
+        match state.tables.shards.get_mut(&shard) {
+            Some(row) if row.epoch == epoch && row.state == from => {
+                row.state = to;
+                row.seq = row.seq.next();
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn outbox(
+        &self,
+        shard: ShardId,
+        after: Option<EdgeKey>,
+        limit: usize,
+    ) -> Result<Vec<PendingInverse>, StoreError> {
+        self.check_reachable()?;
+        Ok(self.database.state().tables.outbox(shard, after, limit))
+    }
+
+    async fn scan(
+        &self,
+        shard: ShardId,
+        table: Table,
+        after: Option<EdgeKey>,
+        limit: usize,
+    ) -> Result<ScanPage, StoreError> {
+        self.check_reachable()?;
+        self.database.state().tables.scan(shard, table, after, limit).map_err(rejected)
+    }
+
+    async fn purge(
+        &self,
+        shard: ShardId,
+        requests: Duration,
+        tombstones: Duration,
+    ) -> Result<u64, StoreError> {
+        self.check_reachable()?;
+        let now = self.database.now();
+        let horizon = |age: Duration| now.0.saturating_sub(age.as_millis() as u64);
+        let mut state = self.database.state();
+        check_writable(&state)?;
+        let tables = &mut state.tables;
+        let before = tables.requests.len() + tables.tombstones.len();
+        tables.requests.retain(|(of, _), (_, at)| *of != shard || at.0 > horizon(requests));
+        tables.tombstones.retain(|edge, row| edge.id1.shard() != shard || row.at.0 > horizon(tombstones));
+        Ok((before - tables.requests.len() - tables.tombstones.len()) as u64)
+    }
+}

@@ -1,0 +1,92 @@
+//! The tables.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tao_schema::edges::EdgeOrder;
+use tao_schema::ids::{EdgeKey, ListKey, ObjectId, Seq, ShardId};
+use tao_schema::rows::ObjectRow;
+
+use crate::apply::{
+    CountRow, EdgeRow, LockedShard, Mutations, OutboxRow, Plan, ReadSet, RequestRow, Tombstone, UnixMillis,
+    Workspace,
+};
+
+/// Every table of a database server, by primary key.
+#[derive(Default)]
+pub(super) struct Tables {
+    pub(super) shards: BTreeMap<ShardId, LockedShard>,
+    pub(super) objects: BTreeMap<ObjectId, ObjectRow>,
+    pub(super) edges: BTreeMap<EdgeKey, EdgeRow>,
+    /// The edge table's index for lists: newest first.
+    pub(super) newest: BTreeSet<(ListKey, Reverse<EdgeOrder>)>,
+    pub(super) counts: BTreeMap<ListKey, CountRow>,
+    pub(super) tombstones: BTreeMap<EdgeKey, Tombstone>,
+    pub(super) outbox: BTreeMap<EdgeKey, OutboxRow>,
+    pub(super) requests: BTreeMap<(ShardId, Seq), (RequestRow, UnixMillis)>,
+}
+
+impl Tables {
+    /// Gives the workspace the rows that exist.
+    pub(super) fn load(&self, reads: &ReadSet, workspace: &mut Workspace<'_>) {
+        each(&self.objects, &reads.objects, |key, row| workspace.load_object(key, row));
+        each(&self.edges, &reads.edges, |key, row| workspace.load_edge(key, row));
+        each(&self.counts, &reads.counts, |key, row| workspace.load_count(key, row));
+        each(&self.tombstones, &reads.tombstones, |key, row| workspace.load_tombstone(key, row));
+        each(&self.outbox, &reads.outbox, |key, row| workspace.load_outbox(key, row));
+    }
+
+    /// Makes a plan's transaction real.
+    pub(super) fn apply(&mut self, plan: &Plan, now: UnixMillis) {
+        for advance in &plan.advances {
+            if let Some(row) = self.shards.get_mut(&advance.shard) {
+                assert_eq!(row.seq, advance.old_seq, "the row was locked since its seq was read");
+                row.seq = advance.new_seq;
+                row.next_id = advance.next_id;
+            }
+        }
+        write(&mut self.objects, &plan.objects);
+        self.apply_edges(&plan.edges);
+        self.counts.extend(plan.counts.iter().copied());
+        write(&mut self.tombstones, &plan.tombstones);
+        write(&mut self.outbox, &plan.outbox);
+        let requests = plan.requests.iter();
+        self.requests
+            .extend(requests.map(|row| ((row.position.shard, row.position.seq), (row.clone(), now))));
+    }
+
+    fn apply_edges(&mut self, edges: &Mutations<EdgeKey, EdgeRow>) {
+        for (edge, row) in &edges.puts {
+            let old = self.edges.insert(*edge, row.clone());
+            if let Some(old) = old {
+                self.newest.remove(&place(*edge, &old));
+            }
+            self.newest.insert(place(*edge, row));
+        }
+        for edge in &edges.deletes {
+            if let Some(old) = self.edges.remove(edge) {
+                self.newest.remove(&place(*edge, &old));
+            }
+        }
+    }
+}
+
+/// Where an edge stands in the index.
+fn place(edge: EdgeKey, row: &EdgeRow) -> (ListKey, Reverse<EdgeOrder>) {
+    (edge.list(), Reverse(EdgeOrder { time: row.value.time, id2: edge.id2 }))
+}
+
+fn each<K: Ord + Copy, R: Clone>(table: &BTreeMap<K, R>, keys: &BTreeSet<K>, mut load: impl FnMut(K, R)) {
+    for key in keys {
+        if let Some(row) = table.get(key) {
+            load(*key, row.clone());
+        }
+    }
+}
+
+fn write<K: Ord + Copy, R: Clone>(table: &mut BTreeMap<K, R>, mutations: &Mutations<K, R>) {
+    table.extend(mutations.puts.iter().cloned());
+    for key in &mutations.deletes {
+        table.remove(key);
+    }
+}
