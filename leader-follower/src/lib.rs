@@ -4,6 +4,7 @@
 //! deterministic test as it does over gRPC.
 
 pub mod core;
+pub mod engine;
 pub mod fills;
 pub mod follower;
 pub mod ports;

@@ -1,0 +1,128 @@
+//! Cache engines: where entries live, bounded in bytes.
+//!
+//! An engine may drop any entry at any time; nothing that must be remembered lives only here (H17). Its keys are those of
+//! all shards of the node. Writes to one key come one at a time, under the lock of its shard.
+
+mod moka;
+mod quick;
+#[cfg(test)]
+mod tests;
+
+use std::mem::size_of;
+use std::sync::Arc;
+
+use tao_schema::ids::{AssocType, ListKey, ObjectId, ShardId};
+
+pub use self::moka::MokaEngine;
+pub use self::quick::QuickEngine;
+use crate::core::{Body, Entries, Entry, Key};
+
+/// A bounded place for entries.
+pub trait CacheEngine: Entries {
+    /// What it holds and has done.
+    fn stats(&self) -> EngineStats;
+
+    /// All entries of a shard, of whatever generation, for dumps: walks the whole cache.
+    fn for_shard(&self, shard: ShardId) -> Vec<(Key, Arc<Entry>)>;
+
+    /// The heaviest entry that is kept, in bytes of [`weight`]. A heavier one is refused, and counted.
+    fn max_entry_bytes(&self) -> u64;
+}
+
+/// Which engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum EngineKind {
+    /// quick_cache: S3-FIFO-like, little memory an entry, cheap hits.
+    #[default]
+    Quick,
+    /// moka: TinyLFU.
+    Moka,
+}
+
+/// Bounds of an engine.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineOptions {
+    /// Bytes that all entries may take, with keys and the engine's own overhead.
+    pub capacity_bytes: u64,
+    /// Bytes of a usual entry, to size tables with; an order of magnitude is enough.
+    pub usual_entry_bytes: u64,
+}
+
+/// What an engine holds and has done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct EngineStats {
+    /// Entries now.
+    pub entries: u64,
+    /// Their bytes, as [`weight`] reckons.
+    pub bytes: u64,
+    /// Entries that made room for others.
+    pub evictions: u64,
+    /// Entries not kept because they were heavier than [`CacheEngine::max_entry_bytes`].
+    pub refused: u64,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { capacity_bytes: 256 << 20, usual_entry_bytes: 256 }
+    }
+}
+
+/// Opens an engine.
+pub fn open(kind: EngineKind, options: EngineOptions) -> Arc<dyn CacheEngine> {
+    match kind {
+        EngineKind::Quick => Arc::new(QuickEngine::new(options)),
+        EngineKind::Moka => Arc::new(MokaEngine::new(options)),
+    }
+}
+
+/// What an allocator takes for itself, and rounds up, for each allocation: 8 bytes of header and on average half of a
+/// 16-byte step.
+const ALLOCATION: usize = 16;
+/// Two counters in front of what an `Arc` holds.
+const ARC: usize = 2 * size_of::<usize>();
+/// Shared header that `Bytes` allocates when it is first cloned, which an answer does.
+const BYTES_SHARED: usize = 3 * size_of::<usize>() + ALLOCATION;
+
+/// Bytes of memory that an entry takes, without the engine's own overhead.
+pub fn weight(entry: &Entry) -> usize {
+    let data = match &entry.body {
+        Body::Object(row) => row.as_ref().map_or(0, |row| row.fields.len()),
+        Body::List(list) => list.edges.as_bytes().len(),
+    };
+    let data = if data == 0 { 0 } else { data + ALLOCATION + BYTES_SHARED };
+    ARC + size_of::<Entry>() + ALLOCATION + data
+}
+
+/// A [`Key`] in 16 bytes instead of 24, hashed in two words.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct CompactKey {
+    id: u64,
+    /// Type of the list; [`CompactKey::OBJECT`] for an object.
+    kind: u32,
+}
+
+impl CompactKey {
+    const OBJECT: u32 = u32::MAX;
+
+    const fn shard(self) -> ShardId {
+        ObjectId(self.id).shard()
+    }
+}
+
+impl From<&Key> for CompactKey {
+    fn from(key: &Key) -> Self {
+        match key {
+            Key::Object(id) => Self { id: id.0, kind: Self::OBJECT },
+            Key::List(list) => Self { id: list.id1.0, kind: u32::from(list.atype.0) },
+        }
+    }
+}
+
+impl From<CompactKey> for Key {
+    fn from(key: CompactKey) -> Self {
+        match u16::try_from(key.kind) {
+            Ok(atype) => Self::List(ListKey { id1: ObjectId(key.id), atype: AssocType(atype) }),
+            Err(_) => Self::Object(ObjectId(key.id)),
+        }
+    }
+}
