@@ -90,7 +90,8 @@ pub trait ShardStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<ScanPage, StoreError>;
 
-    /// Deletes what is kept only for a time: request rows older than `requests`, tombstones older than `tombstones`.
+    /// Deletes what is kept only for a time: request rows of age `requests` or more, tombstones of age `tombstones` or
+    /// more; zero deletes all of them.
     /// Works in small transactions; answers how many rows went.
     async fn purge(
         &self,

@@ -90,3 +90,46 @@ impl<K: Ord + Copy + Debug, R: Clone + PartialEq> Overlay<K, R> {
 fn unread(key: &impl Debug) -> Error {
     Error::internal(format!("the row {key:?} was not read before it was needed"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_was_not_read_is_not_absent() {
+        let mut rows: Overlay<u8, &str> = Overlay::new([1]);
+        assert_eq!(rows.get(&1).unwrap(), None);
+        assert!(rows.get(&2).is_err());
+        assert!(rows.set(2, Some("x")).is_err());
+        assert_eq!(rows.mutations(), Mutations { puts: vec![], deletes: vec![] });
+    }
+
+    #[test]
+    fn a_refused_unit_is_taken_back_to_where_it_began() {
+        let mut rows = Overlay::new([1, 2, 3]);
+        rows.load(1, "read");
+        rows.set(1, Some("kept")).unwrap();
+        rows.set(2, Some("kept")).unwrap();
+        rows.keep();
+        rows.set(1, None).unwrap();
+        rows.set(1, Some("refused")).unwrap();
+        rows.set(3, Some("refused")).unwrap();
+        rows.take_back();
+        assert_eq!(rows.get(&1).unwrap(), Some(&"kept"));
+        let puts = vec![(1, "kept"), (2, "kept")];
+        assert_eq!(rows.mutations(), Mutations { puts, deletes: vec![] });
+    }
+
+    #[test]
+    fn only_rows_that_differ_are_written() {
+        let mut rows = Overlay::new([1, 2, 3]);
+        rows.load(1, "same");
+        rows.load(2, "gone");
+        rows.set(1, Some("other")).unwrap();
+        rows.set(1, Some("same")).unwrap();
+        rows.set(2, None).unwrap();
+        rows.set(3, Some("came")).unwrap();
+        rows.set(3, None).unwrap();
+        assert_eq!(rows.mutations(), Mutations { puts: vec![], deletes: vec![2] });
+    }
+}
