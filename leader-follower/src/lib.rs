@@ -7,4 +7,6 @@ pub mod core;
 pub mod engine;
 pub mod fills;
 pub mod follower;
+pub mod lanes;
+pub mod leader;
 pub mod ports;

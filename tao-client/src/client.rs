@@ -70,13 +70,13 @@ impl Client {
         self.core.cluster.routes().topology.clone()
     }
 
-    /// The node that would be asked about `shard` now: its name, and what the connection to it is doing.
+    /// The node that requests about `shard` go to now: its name, and what the connection to it is doing.
     ///
     /// # Errors
     /// `NoSuchShard`, or `Unavailable` if the topology has no follower.
     pub fn node_of(&self, shard: ShardId) -> Result<(String, Stats)> {
         let routes = self.core.cluster.routes();
-        let node = routes.choose(shard, &[], Instant::now())?;
+        let node = routes.preferred(shard)?;
         Ok((node.name.clone(), node.connection.stats()))
     }
 

@@ -112,7 +112,15 @@ async fn bad_input_is_refused_before_it_is_sent() {
     let far = ObjectId::new(ShardId(64), 1);
     assert_eq!(client.object_get(far).send().await.unwrap_err().code, ErrorCode::NoSuchShard);
     assert!(cluster.followers[0].requests().is_empty());
-    assert!(Client::connect(Options::default()).await.is_err());
+    for options in [
+        Options::default(),
+        Options { region: Some("mars".into()), ..cluster.options() },
+        Options { tier: Some("leaders".into()), ..cluster.options() },
+        Options { attempt_timeout: Duration::from_secs(10), ..cluster.options() },
+    ] {
+        let refused = Client::connect(options).await.map(|_| ()).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidArgument, "{refused}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

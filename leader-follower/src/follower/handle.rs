@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use tao_schema::graph_schema::GraphSchema;
 use tao_schema::ops::{ReadReply, ReadRequest, WriteReply, WriteRequest};
@@ -13,13 +12,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::leaders::{Leaders, TopologySource};
+use super::leaders::Leaders;
 use super::metrics::FollowerMetrics;
 use super::options::FollowerOptions;
 use super::shards::Shards;
 use super::shared::Shared;
 use super::stream::Subscriptions;
-use crate::core::Entries;
+use crate::engine::{self, EngineOptions};
 use crate::fills::FillTable;
 use crate::ports::{ClusterView, LeaderPeers};
 
@@ -39,10 +38,8 @@ pub struct FollowerContext {
     pub region: u16,
     /// The way to leaders.
     pub peers: Arc<dyn LeaderPeers>,
-    /// Where newer topologies come from.
-    pub topology: Arc<dyn TopologySource>,
-    /// Where entries live: this follower's alone, and no older than it.
-    pub entries: Arc<dyn Entries>,
+    /// Told when the topology seems to be out of date: load it anew into `cluster`.
+    pub stale_topology: Arc<Notify>,
     /// What it counts.
     pub metrics: Arc<FollowerMetrics>,
 }
@@ -72,22 +69,22 @@ impl Follower {
         let (wanted, wanted_here) = mpsc::channel(options.subscribe_queue);
         let shards = Shards::new(topology.shards, &options, wanted);
         let leaders =
-            Leaders::new(context.cluster, context.region, context.peers, context.topology, &options);
+            Leaders::new(context.cluster, context.region, context.peers, context.stale_topology, &options);
+        let engine = EngineOptions { capacity_bytes: options.cache_bytes, ..EngineOptions::default() };
+        let entries = engine::open(options.engine, engine);
         let shared = Arc::new(Shared {
             node: context.node,
             fills: FillTable::new(options.fills),
             options,
             schema: context.schema,
-            entries: context.entries,
+            entries,
             shards,
             leaders,
             metrics: context.metrics,
             stopped: AtomicBool::new(false),
-            topology_asked: Notify::new(),
         });
         let (stop, services) = (CancellationToken::new(), TaskTracker::new());
         services.spawn(Subscriptions::new(Arc::clone(&shared), wanted_here).run(stop.clone()));
-        services.spawn(stop.clone().run_until_cancelled_owned(look_for_topologies(Arc::clone(&shared))));
         Ok(FollowerHandle { shared, writes: TaskTracker::new(), services, stop })
     }
 }
@@ -156,17 +153,6 @@ impl FollowerHandle {
         self.stop.cancel();
         self.services.wait().await;
         drained
-    }
-}
-
-/// Looks for a newer topology when somebody has reason to think that there is one; not more often than it may wait
-/// for one, however often it is asked.
-async fn look_for_topologies(shared: Arc<Shared>) {
-    loop {
-        shared.topology_asked.notified().await;
-        let until = Instant::now() + shared.options.topology_wait.max(Duration::from_millis(1));
-        shared.leaders.refresh_topology(until).await;
-        tokio::time::sleep_until(until).await;
     }
 }
 

@@ -4,25 +4,20 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
-use async_trait::async_trait;
 use parking_lot::RwLock;
 use tao_schema::ids::{Epoch, ShardId};
 use tao_schema::topology::TierRef;
 use tao_schema::{Error, ErrorCode, Result};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::options::FollowerOptions;
 use crate::ports::{ClusterView, LeaderPeer, LeaderPeers};
 
-/// Where a newer topology comes from.
-#[async_trait]
-pub trait TopologySource: Send + Sync + 'static {
-    /// Looks for a topology newer than version `known`, and stores it in the node's [`ClusterView`]. Returns when it
-    /// is there, when there is none, or at the deadline.
-    async fn refresh(&self, known: u64, deadline: Instant);
-}
+/// How often a write that waits for a newer topology looks for it.
+const TOPOLOGY_LOOK: Duration = Duration::from_millis(5);
 
 /// One leader node.
 pub(super) struct Leader {
@@ -43,7 +38,7 @@ pub(super) struct Leaders {
     cluster: ClusterView,
     tier: TierRef,
     peers: Arc<dyn LeaderPeers>,
-    source: Arc<dyn TopologySource>,
+    stale_topology: Arc<Notify>,
     known: RwLock<HashMap<String, Arc<Leader>>>,
     reads_per_leader: usize,
     writes_per_leader: usize,
@@ -57,14 +52,14 @@ impl Leaders {
         cluster: ClusterView,
         region: u16,
         peers: Arc<dyn LeaderPeers>,
-        source: Arc<dyn TopologySource>,
+        stale_topology: Arc<Notify>,
         options: &FollowerOptions,
     ) -> Self {
         Self {
             cluster,
             tier: TierRef { region, tier: 0 },
             peers,
-            source,
+            stale_topology,
             known: RwLock::default(),
             reads_per_leader: options.reads_per_leader,
             writes_per_leader: options.writes_per_leader,
@@ -126,9 +121,17 @@ impl Leaders {
         self.cluster.load().placement.host_group(shard).map(|(_, epoch)| epoch)
     }
 
-    /// The leaders that are passed over now: worth a probe.
+    /// The leaders that are passed over now.
     pub(super) fn passed_over(&self) -> Vec<Arc<Leader>> {
-        self.known.read().values().filter(|leader| !self.healthy(leader)).cloned().collect()
+        self.known.read().values().filter(|leader| self.worth_a_probe(leader)).cloned().collect()
+    }
+
+    /// Whether it matters if this leader is back: calls pass it over, and the topology still has it.
+    pub(super) fn worth_a_probe(&self, leader: &Leader) -> bool {
+        let cluster = self.cluster.load();
+        let tier = cluster.topology.tier(self.tier);
+        !self.healthy(leader)
+            && tier.is_some_and(|tier| tier.nodes.iter().any(|node| *node.name == *leader.name))
     }
 
     /// Changes whenever another choice of leaders is possible.
@@ -136,10 +139,19 @@ impl Leaders {
         (self.cluster.load().topology.version, self.health_version.load(Ordering::Relaxed))
     }
 
-    /// Asks for a topology newer than the one in use.
-    pub(super) async fn refresh_topology(&self, deadline: Instant) {
+    /// Says that the topology in use seems to be out of date.
+    pub(super) fn ask_for_topology(&self) {
+        self.stale_topology.notify_one();
+    }
+
+    /// Asks for a topology newer than the one in use, and waits for it until `deadline`.
+    pub(super) async fn newer_topology(&self, deadline: Instant) {
         let known = self.cluster.load().topology.version;
-        self.source.refresh(known, deadline).await;
+        self.ask_for_topology();
+        // The view is a plain pointer that nobody announces changes of: it is looked at.
+        while self.cluster.load().topology.version == known && Instant::now() < deadline {
+            tokio::time::sleep(TOPOLOGY_LOOK).await;
+        }
     }
 
     /// Learns from the end of a call.

@@ -16,10 +16,11 @@ mod reads;
 mod shards;
 mod shared;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod writes;
 
 pub use handle::{Follower, FollowerContext, FollowerHandle};
-pub use inspect::ShardStatus;
-pub use leaders::TopologySource;
+pub use inspect::{CachedEntry, ShardStatus};
 pub use metrics::{FollowerMetrics, Loss, ReadResult};
 pub use options::FollowerOptions;

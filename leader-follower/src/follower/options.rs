@@ -6,11 +6,16 @@ use tao_schema::limits::MAX_QUERY_LIMIT;
 use tao_schema::{Error, Result};
 
 use crate::core::CoreOptions;
+use crate::engine::{EngineKind, EngineOptions};
 use crate::fills::FillLimits;
 
 /// What a follower may use and how long it waits. Every bound of the service is here.
 #[derive(Clone, Debug)]
 pub struct FollowerOptions {
+    /// Which cache engine.
+    pub engine: EngineKind,
+    /// Memory for entries, in bytes, with keys and the engine's own overhead.
+    pub cache_bytes: u64,
     /// Limits of each shard's core: ring, floors, longest cached list.
     pub core: CoreOptions,
     /// Coalesced fills in flight, and callers waiting for the fill of another, over all shards. More are refused as
@@ -53,6 +58,8 @@ pub struct FollowerOptions {
 impl Default for FollowerOptions {
     fn default() -> Self {
         Self {
+            engine: EngineKind::default(),
+            cache_bytes: EngineOptions::default().capacity_bytes,
             core: CoreOptions::default(),
             fills: FillLimits { in_flight: 8_192, waiting: 65_536 },
             reads_per_leader: 4_096,
@@ -93,6 +100,7 @@ impl FollowerOptions {
     pub fn validate(&self) -> Result<()> {
         let positive = [
             ("fills.in_flight", self.fills.in_flight),
+            ("cache_bytes", usize::try_from(self.cache_bytes).unwrap_or(usize::MAX)),
             ("reads_per_leader", self.reads_per_leader),
             ("writes_per_leader", self.writes_per_leader),
             ("attempts", self.attempts),

@@ -7,14 +7,14 @@ use tao_schema::graph_schema::GraphSchema;
 use tao_schema::ids::{Position, Seq, ShardId};
 use tao_schema::ops::{FillKey, Source};
 use tao_schema::{Error, ErrorCode, Result};
-use tokio::sync::Notify;
 
 use super::fills::Shareable;
 use super::leaders::Leaders;
 use super::metrics::FollowerMetrics;
 use super::options::FollowerOptions;
 use super::shards::{ShardSlot, Shards};
-use crate::core::{Entries, Entry, Key};
+use crate::core::{Entry, Key};
+use crate::engine::CacheEngine;
 use crate::fills::FillTable;
 
 /// One follower.
@@ -22,14 +22,13 @@ pub(super) struct Shared {
     pub(super) node: String,
     pub(super) options: FollowerOptions,
     pub(super) schema: Arc<GraphSchema>,
-    pub(super) entries: Arc<dyn Entries>,
+    pub(super) entries: Arc<dyn CacheEngine>,
     pub(super) shards: Shards,
     pub(super) leaders: Leaders,
     pub(super) fills: FillTable<FillKey, Shareable>,
     pub(super) metrics: Arc<FollowerMetrics>,
     /// Set once: no new work is taken.
     pub(super) stopped: AtomicBool,
-    pub(super) topology_asked: Notify,
 }
 
 /// An entry as a fill brought it, shared among those who missed it.
@@ -59,9 +58,9 @@ impl Shared {
         Ok(())
     }
 
-    /// Wakes the task that looks for a newer topology; returns at once.
+    /// Says that the topology seems to be out of date; returns at once.
     pub(super) fn ask_for_topology(&self) {
-        self.topology_asked.notify_one();
+        self.leaders.ask_for_topology();
     }
 
     /// Notes that `seq` of this key was shown, or was written through this node: no later answer may be older (R15).

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tao_schema::ids::{EdgeKey, ObjectId, ShardId};
+use tao_schema::ids::{EdgeKey, Epoch, ObjectId, RequestId, ShardId};
 use tao_schema::ops::{Outcome, WriteOp, WriteReply, WriteRequest};
 use tao_schema::{Error, ErrorCode, Result};
 use tokio::time::Instant;
@@ -71,7 +71,8 @@ impl Shared {
             let again = match error.code {
                 // A leader that is not the master says so at once; the topology says who is (R18).
                 ErrorCode::NotOwner if attempt == 0 => {
-                    self.refresh_topology(deadline).await;
+                    let until = deadline.min(Instant::now() + self.options.topology_wait);
+                    self.leaders.newer_topology(until).await;
                     true
                 }
                 ErrorCode::Unavailable => {
@@ -93,11 +94,6 @@ impl Shared {
         Err(unknown.or(last).unwrap_or_else(|| no_leader(shard)))
     }
 
-    async fn refresh_topology(&self, deadline: Instant) {
-        let until = deadline.min(Instant::now() + self.options.topology_wait);
-        self.leaders.refresh_topology(until).await;
-    }
-
     /// Makes this node's next answers know the write: by its changes where they came, else by floors.
     fn note(&self, ops: &[WriteOp], answer: &WriteAnswer) {
         let mut applied: Vec<ShardId> = Vec::with_capacity(answer.changes.len());
@@ -107,6 +103,8 @@ impl Shared {
                 Answered::Applied => applied.push(change.shard),
                 // No news to this lineage; floors below do no harm.
                 Answered::OlderEpoch => {}
+                // A shard that was never subscribed knows of no epoch: that says nothing about the topology.
+                Answered::NewerEpoch if slot.core.position().epoch == Epoch(0) => {}
                 Answered::NewerEpoch => self.ask_for_topology(),
             }
         }
@@ -147,7 +145,7 @@ impl Shared {
     }
 }
 
-fn unanswered(leader: &str, id: tao_schema::ids::RequestId) -> Error {
+fn unanswered(leader: &str, id: RequestId) -> Error {
     let message = format!(
         "leader {leader} did not answer write {id} in time: it may or may not have happened; retry with the same id"
     );

@@ -163,6 +163,21 @@ pub async fn assert_all(factory: &dyn Factory) {
     assert!(failed.is_empty(), "{} of {} cases failed:\n{}", failed.len(), CASES.len(), failed.join("\n"));
 }
 
+/// Runs the random case with a given seed, on the shards 0 to 3.
+///
+/// # Panics
+/// If the run fails; the message repeats the seed.
+pub async fn assert_random(factory: &dyn Factory, seed: u64) {
+    let shards = [0, 1, 2, 3].map(ShardId);
+    let run = async {
+        let bench = Bench::new(factory.open(&shards).await?, shards).await?;
+        random::run(&bench, seed).await
+    };
+    if let Err(failure) = run.await {
+        panic!("{failure}");
+    }
+}
+
 async fn run(factory: &dyn Factory, index: usize, case: &Case) -> Verdict {
     // Low and high shards: ids with the top bit set must order as unsigned numbers do.
     let low = 2 * index as u16;

@@ -32,7 +32,7 @@ pub(super) async fn random_batches_of_two_leaders_match_an_oracle(bench: &Bench)
 }
 
 /// One run; a failure names its seed.
-pub(crate) async fn run(bench: &Bench, seed: u64) -> Verdict {
+pub(super) async fn run(bench: &Bench, seed: u64) -> Verdict {
     tracing::info!(seed, "random batches");
     let mut run = Run {
         bench,

@@ -27,8 +27,6 @@ mod resolve;
 mod scan;
 mod statements;
 mod templates;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::sync::Arc;

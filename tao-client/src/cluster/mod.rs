@@ -46,12 +46,15 @@ impl Cluster {
     /// Asks the seed nodes, one after the other.
     ///
     /// # Errors
-    /// That of the last seed node, if none answers.
+    /// That of the last seed node, if none answers; `InvalidArgument` for a region or tier that is not there.
     pub(crate) async fn discover(options: Options) -> Result<Self> {
         let mut last = Error::unavailable("no address was given");
         for address in &options.addresses {
             match ask(address, &options).await {
-                Ok(news) => return Ok(Self::new(options, news)),
+                Ok(news) => {
+                    check_names(&options, &news.topology)?;
+                    return Ok(Self::new(options, news));
+                }
                 Err(error) => {
                     tracing::debug!(address, %error, "seed node gave no topology");
                     last = error;
@@ -151,6 +154,20 @@ impl Cluster {
             routes.addresses().chain(self.options.addresses.iter().map(String::as_str)).collect();
         let address = known[failures % known.len()];
         Ok((address.to_owned(), open(address, &self.options).await?))
+    }
+}
+
+/// A misspelt region would silently read far away.
+fn check_names(options: &Options, topology: &Topology) -> Result<()> {
+    if let Some(region) = options.region.as_ref().filter(|name| topology.region_named(name).is_none()) {
+        return Err(Error::invalid(format!("client options: the cluster has no region {region:?}")));
+    }
+    let mut followers = topology.tiers().filter(|(at, _)| at.tier != 0);
+    match &options.tier {
+        Some(name) if !followers.any(|(_, tier)| tier.name == *name) => {
+            Err(Error::invalid(format!("client options: the cluster has no follower tier {name:?}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -40,6 +40,11 @@ impl Node {
         Self { name, connection, circuit }
     }
 
+    /// Whether requests pass over this node; the probe aside.
+    pub(crate) fn is_passed_over(&self) -> bool {
+        self.circuit.closed_until.load(Ordering::Relaxed) != 0
+    }
+
     /// Whether to ask this node now. After a pause this says yes once: to the probe.
     pub(crate) fn admits(&self, now: Instant) -> bool {
         let circuit = &self.circuit;

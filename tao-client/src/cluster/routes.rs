@@ -76,16 +76,28 @@ impl Routes {
             .find(|node| node.admits(now))
             .or_else(|| self.candidates(shard).find(untried))
             .or_else(|| self.candidates(shard).next())
-            .ok_or_else(|| {
-                let shards = self.topology.shards;
-                if u32::from(shard.0) >= shards {
-                    let message =
-                        format!("shard {shard} of an id: the cluster has shards 0 to {}", shards - 1);
-                    Error::new(ErrorCode::NoSuchShard, message)
-                } else {
-                    Error::unavailable("the topology names no follower")
-                }
-            })
+            .ok_or_else(|| self.nobody_for(shard))
+    }
+
+    /// The node that requests about `shard` go to, without being a request.
+    ///
+    /// # Errors
+    /// As [`Routes::choose`].
+    pub(crate) fn preferred(&self, shard: ShardId) -> Result<&Arc<Node>> {
+        self.candidates(shard)
+            .find(|node| !node.is_passed_over())
+            .or_else(|| self.candidates(shard).next())
+            .ok_or_else(|| self.nobody_for(shard))
+    }
+
+    fn nobody_for(&self, shard: ShardId) -> Error {
+        let shards = self.topology.shards;
+        if u32::from(shard.0) >= shards {
+            let message = format!("shard {shard} of an id: the cluster has shards 0 to {}", shards - 1);
+            Error::new(ErrorCode::NoSuchShard, message)
+        } else {
+            Error::unavailable("the topology names no follower")
+        }
     }
 
     /// Every node that may answer for `shard`, best first.
@@ -103,5 +115,74 @@ impl Routes {
     /// Whether both would route the same way.
     pub(crate) fn same_as(&self, topology: &Topology) -> bool {
         self.topology == *topology
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two_regions() -> Topology {
+        let tier = |name: &str| {
+            let nodes = [1, 2].map(|at| format!("{{ name = \"{name}{at}\", address = \"{name}{at}:1\" }}"));
+            format!("name = \"{name}\"\nnodes = [{}]\n", nodes.join(", "))
+        };
+        let region = |name: &str, tiers: [&str; 2]| {
+            let followers = tiers.map(|name| format!("[[regions.followers]]\n{}", tier(name))).concat();
+            let leaders = format!(
+                "{{ name = \"l-{name}\", nodes = [{{ name = \"l-{name}\", address = \"l-{name}:1\" }}] }}"
+            );
+            format!("[[regions]]\nname = \"{name}\"\nleaders = {leaders}\n{followers}")
+        };
+        let toml = format!(
+            "version = 1\ncluster = \"c\"\nshards = 8\n{}{}[[host_groups]]\nid = 1\nmaster = \"east\"\n",
+            region("east", ["ea", "eb"]),
+            region("west", ["wa", "wb"])
+        );
+        Topology::parse(&toml, "test").unwrap()
+    }
+
+    fn tiers_in_order(routes: &Routes) -> Vec<String> {
+        let mut tiers: Vec<String> =
+            routes.candidates(ShardId(3)).map(|node| node.name[..2].to_owned()).collect();
+        tiers.dedup();
+        tiers
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn own_region_first_and_the_preferred_tier_before_all() {
+        let options = Options::new(["x:1"]);
+        let routes = Routes::new(two_regions(), Some("west"), &options, None);
+        assert_eq!(tiers_in_order(&routes), ["wa", "wb", "ea", "eb"]);
+        let options = Options { tier: Some("wb".into()), ..options };
+        let routes = Routes::new(two_regions(), Some("west"), &options, None);
+        assert_eq!(tiers_in_order(&routes), ["wb", "wa", "ea", "eb"]);
+
+        // The whole region fails: another one is asked, node after node, and at last the first again.
+        let mut tried = Vec::new();
+        for _ in 0..8 {
+            let node = routes.choose(ShardId(3), &tried, Instant::now()).unwrap().clone();
+            assert!(!tried.iter().any(|before| Arc::ptr_eq(before, &node)));
+            tried.push(node);
+        }
+        let again = routes.choose(ShardId(3), &tried, Instant::now()).unwrap();
+        assert!(Arc::ptr_eq(again, &tried[0]));
+        let none = routes.choose(ShardId(8), &[], Instant::now()).map(|_| ()).unwrap_err();
+        assert_eq!(none.code, ErrorCode::NoSuchShard);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_topology_keeps_what_is_known_of_nodes() {
+        let options = Options::new(["x:1"]);
+        let before = Routes::new(two_regions(), None, &options, None);
+        let mut topology = two_regions();
+        topology.version = 2;
+        topology.regions[0].followers[0].nodes[0].address = "elsewhere:1".into();
+        let after = Routes::new(topology, None, &options, Some(&before));
+        for (old, new) in before.tiers.iter().zip(&after.tiers) {
+            for (old, new) in old.1.iter().zip(&new.1) {
+                assert_eq!(Arc::ptr_eq(old, new), old.name != "ea1", "{}", old.name);
+            }
+        }
     }
 }

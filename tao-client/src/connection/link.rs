@@ -124,7 +124,7 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
         let Some(next) = shared.state.lock().next_sweep else { return };
         tokio::select! {
             () = tokio::time::sleep_until(next) => {
-                shared.state.lock().sweep(Instant::now(), &mut deliveries);
+                shared.wake_writer_after(|state| state.sweep(Instant::now(), &mut deliveries));
                 deliver(&mut deliveries);
             }
             // A call with an earlier deadline has set `next_sweep`.
@@ -143,12 +143,17 @@ fn deliver(deliveries: &mut Deliveries) {
 impl Shared {
     /// Delivers one frame: one lock for all its replies.
     fn complete(&self, frame: proto::ReplyFrame, deliveries: &mut Deliveries) {
+        self.wake_writer_after(|state| state.complete(frame, deliveries));
+        deliver(deliveries);
+    }
+
+    /// Does something that may make room in the window, and has the transport use it.
+    pub(super) fn wake_writer_after(&self, change: impl FnOnce(&mut State)) {
         let writer = {
             let mut state = self.state.lock();
-            state.complete(frame, deliveries);
+            change(&mut state);
             if state.sendable() { state.writer.take() } else { None }
         };
-        deliver(deliveries);
         if let Some(writer) = writer {
             writer.wake();
         }

@@ -301,7 +301,7 @@ impl Ticket<'_> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         if !self.answered {
-            self.lane.shared.state.lock().forget(self.id);
+            self.lane.shared.wake_writer_after(|state| state.forget(self.id));
         }
     }
 }

@@ -19,8 +19,7 @@ fn options(network: &Network) -> ConnectionOptions {
     ConnectionOptions { dialer: network.dialer(), ..ConnectionOptions::default() }
 }
 
-fn connect(network: &Network, options: ConnectionOptions) -> Connection {
-    let _ = network;
+fn connect(options: ConnectionOptions) -> Connection {
     Connection::new(ADDRESS, Service::Tao, Arc::new(options))
 }
 
@@ -69,7 +68,7 @@ async fn an_idle_call_is_sent_at_once_and_many_share_frames() {
     let network = Network::new();
     let node = FakeNode::new("n1", echo);
     network.serve(ADDRESS, node.clone());
-    let connection = connect(&network, options(&network));
+    let connection = connect(options(&network));
     let start = Instant::now();
     let one = connection.call(read(77), within(1000)).await.unwrap();
     assert_eq!(count_of(&one), 77);
@@ -106,7 +105,7 @@ async fn replies_come_in_any_order() {
     let network = Network::new();
     let node = FakeNode::new("n1", |_| Reaction::Hold);
     network.serve(ADDRESS, node.clone());
-    let connection = connect(&network, options(&network));
+    let connection = connect(options(&network));
     let (first, second) = (connection.call(read(1), within(1000)), connection.call(read(2), within(1000)));
     let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
     assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
@@ -125,7 +124,7 @@ async fn a_lost_stream_says_unknown_only_of_writes_that_were_sent() {
     network.serve(ADDRESS, node.clone());
     // Two may be under way; the others stay in the queue.
     let narrow = ConnectionOptions { window_start: 2, window_min: 2, window_max: 2, ..options(&network) };
-    let connection = connect(&network, narrow);
+    let connection = connect(narrow);
     let calls = [read(1), write(1), write(2), read(2)];
     let calls = join_all(calls.into_iter().map(|op| connection.call(op, within(5000))));
     let mut calls = std::pin::pin!(calls);
@@ -141,7 +140,7 @@ async fn a_lost_stream_says_unknown_only_of_writes_that_were_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_dead_node_refuses_at_once_and_is_found_again() {
     let network = Network::new();
-    let connection = connect(&network, options(&network));
+    let connection = connect(options(&network));
     let error = connection.call(write(1), within(5000)).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::Unavailable, "never sent: certainly not done");
     let start = Instant::now();
@@ -164,7 +163,7 @@ async fn deadlines_travel_and_end_the_wait() {
     let network = Network::new();
     let node = FakeNode::new("n1", |_| Reaction::Hold);
     network.serve(ADDRESS, node.clone());
-    let connection = connect(&network, options(&network));
+    let connection = connect(options(&network));
     let start = Instant::now();
     let (slow_read, slow_write, quick) = tokio::join!(
         connection.call(read(1), within(300)),
@@ -189,7 +188,7 @@ async fn a_caller_that_goes_away_frees_its_slot() {
     let network = Network::new();
     let node = FakeNode::new("n1", |_| Reaction::Hold);
     network.serve(ADDRESS, node.clone());
-    let connection = connect(&network, options(&network));
+    let connection = connect(options(&network));
     {
         let mut calls = std::pin::pin!(join_all((0..10).map(|id| connection.call(read(id), within(9000)))));
         assert!(poll!(&mut calls).is_pending());
@@ -198,6 +197,37 @@ async fn a_caller_that_goes_away_frees_its_slot() {
     }
     let stats = connection.stats();
     assert_eq!((stats.waiting, stats.in_flight, stats.queued), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_that_timeouts_and_leavers_make_is_used() {
+    let network = Network::new();
+    let node = FakeNode::new("n1", |_| Reaction::Hold);
+    network.serve(ADDRESS, node.clone());
+    let narrow = ConnectionOptions { window_start: 2, window_min: 2, window_max: 2, ..options(&network) };
+    let connection = connect(narrow);
+    let mut leaver = Box::pin(connection.call(read(1), within(9000)));
+    let stays = async {
+        let late = connection.call(read(2), within(50));
+        let queued = connection.call_many(vec![(read(3), within(9000)), (read(4), within(9000))]);
+        tokio::join!(late, queued)
+    };
+    let mut stays = Box::pin(stays);
+    assert!(poll!(&mut leaver).is_pending() && poll!(&mut stays).is_pending());
+    assert_eq!(node.received(2).await.len(), 2);
+    drop(leaver);
+    let after_leaving = tokio::select! {
+        requests = node.received(3) => requests,
+        _ = &mut stays => panic!("nobody answers"),
+    };
+    assert_eq!(after_leaving.len(), 3);
+    let start = Instant::now();
+    let after_timeout = tokio::select! {
+        requests = node.received(4) => requests,
+        _ = &mut stays => panic!("nobody answers"),
+    };
+    assert_eq!(after_timeout.len(), 4);
+    assert!((49..=52).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,7 +246,7 @@ async fn refusals_halve_the_window_and_success_opens_it_again() {
         window_step: 4,
         ..options(&network)
     };
-    let connection = connect(&network, narrow);
+    let connection = connect(narrow);
     let refused = join_all((0..16).map(|_| connection.call(write(1), within(1000)))).await;
     assert!(refused.iter().all(|outcome| outcome.as_ref().unwrap_err().code == ErrorCode::Overloaded));
     assert_eq!(connection.stats().window, 8, "one round of refusals halves once");
@@ -235,7 +265,7 @@ async fn queues_and_frames_are_bounded() {
     let node = FakeNode::new("n1", |_| Reaction::Hold);
     network.serve(ADDRESS, node.clone());
     let small = ConnectionOptions { queue_requests: 1500, window_start: 4096, ..options(&network) };
-    let connection = connect(&network, small);
+    let connection = connect(small);
     let ops = (0..2000).map(|_| (read(1), within(1000))).collect();
     let outcomes = connection.call_many(ops).await;
     let refused =
@@ -258,7 +288,7 @@ async fn shards_are_spread_over_the_connections_of_a_node() {
     let network = Network::new();
     let node = FakeNode::new("n1", echo);
     network.serve(ADDRESS, node.clone());
-    let connection = connect(&network, ConnectionOptions { connections_per_node: 2, ..options(&network) });
+    let connection = connect(ConnectionOptions { connections_per_node: 2, ..options(&network) });
     let ops = (0..8).map(|shard| (read(ObjectId::new(ShardId(shard), 1).0), within(1000))).collect();
     assert!(connection.call_many(ops).await.iter().all(Result::is_ok));
     let mut sizes: Vec<_> = node.frames().iter().map(|frame| frame.request.len()).collect();

@@ -125,7 +125,7 @@ impl Subscriptions {
         let shared = &self.shared;
         match link.state {
             // Without shards a stream is only opened to see whether a leader is back.
-            LinkState::Closed if link.shards.is_empty() && shared.leaders.healthy(&link.leader) => {}
+            LinkState::Closed if link.shards.is_empty() && !shared.leaders.worth_a_probe(&link.leader) => {}
             LinkState::Closed => {
                 self.openings += 1;
                 let call = link.start(Opening(self.openings), &shared.node, &shared.options);
@@ -268,16 +268,14 @@ impl Subscriptions {
         }
         tracing::debug!(%shard, leader = %name, %error, "a leader refused a shard");
         self.end_trust(shard, Loss::Refused);
-        self.detach(shard);
+        let Some(assignment) = self.shards.get_mut(&shard) else { return };
         if error.code == ErrorCode::NotOwner {
+            // Only then is another leader the better one: the writes go to the best, and it hears of them first.
+            assignment.refused_by.push(Arc::clone(name));
             self.shared.ask_for_topology();
         }
-        let Some(assignment) = self.shards.get_mut(&shard) else { return };
-        assignment.refused_by.push(Arc::clone(name));
-        match assignment.trouble(&self.shared.options) {
-            Some(wait) => self.park(shard, wait),
-            None => self.assign(shard),
-        }
+        let wait = assignment.trouble(&self.shared.options).unwrap_or(self.shared.options.backoff);
+        self.park(shard, wait);
     }
 
     /// The phase of a shard that is assigned to this leader.
@@ -317,7 +315,7 @@ impl Subscriptions {
 
     /// Serves a shard uncached for `wait` (R16).
     fn park(&mut self, shard: ShardId, wait: Duration) {
-        tracing::warn!(%shard, ?wait, "a shard is served uncached for a while: its stream keeps breaking");
+        tracing::debug!(%shard, ?wait, "a shard is served uncached for a while");
         self.shared.shards.on_lost(shard);
         self.detach(shard);
         if let Some(assignment) = self.shards.get_mut(&shard) {

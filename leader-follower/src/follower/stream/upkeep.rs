@@ -100,7 +100,7 @@ impl Subscriptions {
         let unneeded: Vec<Arc<str>> = self
             .links
             .iter()
-            .filter(|(_, link)| link.shards.is_empty() && shared.leaders.healthy(&link.leader))
+            .filter(|(_, link)| link.shards.is_empty() && !shared.leaders.worth_a_probe(&link.leader))
             .map(|(name, _)| Arc::clone(name))
             .collect();
         for name in unneeded {

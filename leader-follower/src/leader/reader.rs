@@ -1,0 +1,296 @@
+//! Reads of one host group's database: what waits goes into one call, as in a writer lane, and no shard may take
+//! more than its share.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tao_schema::ids::ShardId;
+use tao_schema::{Error, ErrorCode, Result};
+use tao_shard_store::store::{ReadKey, SharedStore, Snapshot};
+use tao_shard_store::{StoreError, StoreErrorKind};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use super::metrics::LeaderMetrics;
+
+/// Bounds of reading one host group's database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReaderOptions {
+    /// Calls to the store at the same time, each on a connection.
+    pub parallel: usize,
+    /// Keys of one call.
+    pub batch_keys: usize,
+    /// Keys of one shard that are read at the same time.
+    pub keys_per_shard: usize,
+    /// Keys that wait at most.
+    pub queue_keys: usize,
+}
+
+impl Default for ReaderOptions {
+    fn default() -> Self {
+        Self { parallel: 8, batch_keys: 128, keys_per_shard: 64, queue_keys: 16_384 }
+    }
+}
+
+/// A handle. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Reader {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: SharedStore,
+    options: ReaderOptions,
+    metrics: Arc<LeaderMetrics>,
+    state: Mutex<State>,
+    news: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    shards: HashMap<ShardId, ShardReads>,
+    /// Shards with keys that may be read now, each once: they take turns.
+    ready: VecDeque<ShardId>,
+    waiting: usize,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct ShardReads {
+    waiting: VecDeque<ReadJob>,
+    reading: usize,
+    listed: bool,
+}
+
+/// Keys of one shard that are read in one call, so that they may come from one snapshot.
+struct ReadJob {
+    shard: ShardId,
+    keys: Vec<ReadKey>,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<Vec<Snapshot>>>,
+}
+
+impl Reader {
+    pub(super) fn start(
+        store: &SharedStore,
+        options: ReaderOptions,
+        metrics: &Arc<LeaderMetrics>,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            store: Arc::clone(store),
+            options,
+            metrics: Arc::clone(metrics),
+            state: Mutex::default(),
+            news: Notify::new(),
+        });
+        for _ in 0..options.parallel.max(1) {
+            tasks.spawn(Arc::clone(&shared).work());
+        }
+        Self { shared }
+    }
+
+    /// Reads one key together with whatever else waits. Dropped, its place in the queue is passed over.
+    pub(super) async fn read(&self, key: ReadKey, deadline: Instant) -> Result<Snapshot> {
+        let mut rows = self.read_all(key.shard(), vec![key], deadline).await?;
+        rows.pop().ok_or_else(|| Error::internal("no row was read"))
+    }
+
+    /// Reads keys of one shard in one call to the store, in their order.
+    pub(super) async fn read_all(
+        &self,
+        shard: ShardId,
+        keys: Vec<ReadKey>,
+        deadline: Instant,
+    ) -> Result<Vec<Snapshot>> {
+        let reply = self.shared.push(shard, keys, deadline)?;
+        match timeout_at(deadline, reply).await {
+            Ok(Ok(result)) => result,
+            // The worker is gone with the key: the engine crashed in it.
+            Ok(Err(_)) => Err(Error::internal("the read of the database crashed")),
+            Err(_) => Err(late()),
+        }
+    }
+
+    /// Refuses new reads and ends when the queue is empty.
+    pub(super) fn close(&self) {
+        self.shared.state.lock().closed = true;
+        self.shared.news.notify_waiters();
+        self.shared.news.notify_one();
+    }
+}
+
+impl Shared {
+    fn push(
+        &self,
+        shard: ShardId,
+        keys: Vec<ReadKey>,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Result<Vec<Snapshot>>>> {
+        let (reply, receiver) = oneshot::channel();
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Error::unavailable("this leader is shutting down; ask the next one"));
+        }
+        if state.waiting >= self.options.queue_keys {
+            let message = format!("{} reads of this database wait: try again later", state.waiting);
+            return Err(Error::new(ErrorCode::Overloaded, message));
+        }
+        state.waiting += keys.len();
+        let job = ReadJob { shard, keys, deadline, reply };
+        state.shards.entry(shard).or_default().waiting.push_back(job);
+        state.list(shard, self.options.keys_per_shard);
+        drop(state);
+        self.news.notify_one();
+        Ok(receiver)
+    }
+
+    async fn work(self: Arc<Self>) {
+        loop {
+            let news = self.news.notified();
+            let (batch, more, ended) = {
+                let mut state = self.state.lock();
+                let batch = state.take(&self.options);
+                (batch, !state.ready.is_empty(), state.closed && state.waiting == 0)
+            };
+            if more {
+                // One permit may stand for many pushes: hand it on to the next worker.
+                self.news.notify_one();
+            }
+            if !batch.is_empty() {
+                self.run(batch).await;
+            } else if ended {
+                self.news.notify_one();
+                return;
+            } else {
+                news.await;
+            }
+        }
+    }
+
+    async fn run(&self, batch: Vec<ReadJob>) {
+        let taken: Vec<(ShardId, usize)> = batch.iter().map(|job| (job.shard, job.keys.len())).collect();
+        let now = Instant::now();
+        let mut jobs = Vec::with_capacity(batch.len());
+        for job in batch {
+            if job.deadline <= now {
+                // The receiver may be gone: then nobody is left to tell.
+                let _ = job.reply.send(Err(late()));
+            } else if !job.reply.is_closed() {
+                jobs.push(job);
+            }
+        }
+        if !jobs.is_empty() {
+            self.read(jobs).await;
+        }
+        let mut state = self.state.lock();
+        for (shard, keys) in taken {
+            state.release(shard, keys, self.options.keys_per_shard);
+        }
+        let more = !state.ready.is_empty() || state.closed;
+        drop(state);
+        if more {
+            self.news.notify_one();
+        }
+    }
+
+    async fn read(&self, jobs: Vec<ReadJob>) {
+        match self.call(jobs.iter().flat_map(|job| job.keys.iter().copied()).collect()).await {
+            Ok(rows) => {
+                let mut rows = rows.into_iter();
+                for job in jobs {
+                    let own = rows.by_ref().take(job.keys.len()).collect();
+                    let _ = job.reply.send(own);
+                }
+            }
+            Err(error) if error.kind == StoreErrorKind::Rejected && jobs.len() > 1 => {
+                // One bad key must not fail its neighbours.
+                for job in jobs {
+                    let rows = self.call(job.keys).await.map_err(Error::from);
+                    let _ = job.reply.send(rows.and_then(|rows| rows.into_iter().collect()));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, kind = ?error.kind, jobs = jobs.len(), "read failed");
+                let error = Error::from(error);
+                for job in jobs {
+                    let _ = job.reply.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    async fn call(
+        &self,
+        keys: Vec<ReadKey>,
+    ) -> std::result::Result<Vec<std::result::Result<Snapshot, Error>>, StoreError> {
+        let (count, began, store) = (keys.len(), Instant::now(), Arc::clone(&self.store));
+        self.metrics.read_batch_keys.observe(count as f64);
+        // A task of its own: a panic in the engine fails these keys, not the worker.
+        let result = tokio::spawn(async move { store.read(&keys).await }).await;
+        self.metrics.read_seconds.observe(began.elapsed().as_secs_f64());
+        match result {
+            Ok(Ok(rows)) if rows.len() != count => Err(StoreError::new(
+                StoreErrorKind::Incompatible,
+                format!("{count} keys were asked for, {} rows came", rows.len()),
+            )),
+            Ok(result) => result,
+            Err(crash) => {
+                tracing::error!(%crash, "the store's read crashed");
+                Err(StoreError::new(StoreErrorKind::Incompatible, "the read of the database crashed"))
+            }
+        }
+    }
+}
+
+impl State {
+    /// The next jobs: a few of each shard in turn, none beyond its share, unless a job is larger than that.
+    fn take(&mut self, options: &ReaderOptions) -> Vec<ReadJob> {
+        let (mut batch, mut keys) = (Vec::new(), 0);
+        while keys < options.batch_keys {
+            let Some(shard) = self.ready.pop_front() else { break };
+            let Some(reads) = self.shards.get_mut(&shard) else { continue };
+            reads.listed = false;
+            while reads.reading < options.keys_per_shard.max(1) {
+                let fits =
+                    |job: &mut ReadJob| batch.is_empty() || keys + job.keys.len() <= options.batch_keys;
+                let Some(job) = reads.waiting.pop_front_if(fits) else { break };
+                keys += job.keys.len();
+                reads.reading += job.keys.len();
+                self.waiting -= job.keys.len();
+                batch.push(job);
+            }
+            let full = !reads.waiting.is_empty() && reads.reading < options.keys_per_shard.max(1);
+            self.list(shard, options.keys_per_shard);
+            if full {
+                break;
+            }
+        }
+        batch
+    }
+
+    fn release(&mut self, shard: ShardId, keys: usize, per_shard: usize) {
+        let Some(reads) = self.shards.get_mut(&shard) else { return };
+        reads.reading -= keys;
+        if reads.reading == 0 && reads.waiting.is_empty() {
+            self.shards.remove(&shard);
+        } else {
+            self.list(shard, per_shard);
+        }
+    }
+
+    /// Puts a shard into the row of those that may be read, if it may.
+    fn list(&mut self, shard: ShardId, per_shard: usize) {
+        let Some(reads) = self.shards.get_mut(&shard) else { return };
+        if !reads.listed && !reads.waiting.is_empty() && reads.reading < per_shard.max(1) {
+            reads.listed = true;
+            self.ready.push_back(shard);
+        }
+    }
+}
+
+fn late() -> Error {
+    Error::new(ErrorCode::DeadlineExceeded, "the deadline passed before the database answered")
+}

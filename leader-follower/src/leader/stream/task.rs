@@ -1,0 +1,202 @@
+//! The task of one subscriber.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tao_schema::ids::{Position, ShardId};
+use tao_schema::stream::{StreamMessage, SubscribeShard};
+use tao_schema::{Error, Result};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::super::Inner;
+use super::cursor::Cursor;
+use super::{Command, Wake};
+
+pub(super) struct Subscriber {
+    inner: Arc<Inner>,
+    name: String,
+    wake: Arc<Wake>,
+    messages: mpsc::Sender<Result<StreamMessage>>,
+    /// Shards asked for, until they are open.
+    wanted: HashMap<ShardId, Option<Position>>,
+    opening: JoinSet<(ShardId, Result<()>)>,
+    turns: Arc<Semaphore>,
+    cursors: HashMap<ShardId, Cursor>,
+}
+
+/// What a step of the task leads to.
+type Step = std::result::Result<(), Ended>;
+
+/// The reader is gone, or the leader stops.
+struct Ended;
+
+impl Subscriber {
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        name: String,
+        messages: mpsc::Sender<Result<StreamMessage>>,
+    ) -> Self {
+        inner.metrics.streams.inc();
+        Self {
+            turns: Arc::new(Semaphore::new(inner.options.stream.parallel_opens.max(1))),
+            inner,
+            name,
+            wake: Arc::default(),
+            messages,
+            wanted: HashMap::new(),
+            opening: JoinSet::new(),
+            cursors: HashMap::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let every = self.inner.options.stream.heartbeat;
+        let mut heartbeat = interval_at(Instant::now() + every, every);
+        // Late beats are not made up for: one is as good as two.
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tracing::info!(follower = %self.name, "change stream opened");
+        let ended = loop {
+            let wake = Arc::clone(&self.wake);
+            let step = tokio::select! {
+                biased;
+                () = self.inner.stop_streams.cancelled() => Err(Ended),
+                () = self.messages.closed() => Err(Ended),
+                // Before news: heartbeats must come even when there is always news.
+                _ = heartbeat.tick() => self.beat().await,
+                Some(command) = commands.recv() => {
+                    self.take(command);
+                    Ok(())
+                }
+                Some(opened) = self.opening.join_next() => match opened {
+                    Ok((shard, result)) => self.opened(shard, result).await,
+                    Err(crash) => {
+                        tracing::error!(%crash, "opening a shard for a subscriber crashed");
+                        Err(Ended)
+                    }
+                },
+                () = wake.news.notified() => self.pass_on().await,
+            };
+            if let Err(ended) = step {
+                break ended;
+            }
+        };
+        self.end(ended);
+    }
+
+    fn end(self, _ended: Ended) {
+        if self.inner.stop_streams.is_cancelled() {
+            // No room: the reader has messages to read, and then sees the end of the stream.
+            let _ = self.messages.try_send(Err(Error::unavailable("this leader is shutting down")));
+        }
+        tracing::info!(follower = %self.name, "change stream closed");
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Subscribe(shards) => {
+                for SubscribeShard { shard, from } in shards {
+                    self.open(shard, from);
+                }
+            }
+            Command::Unsubscribe(shards) => {
+                for shard in shards {
+                    self.wanted.remove(&shard);
+                    self.cursors.remove(&shard);
+                    self.unlisten(shard);
+                }
+            }
+        }
+    }
+
+    /// In a task: a database that is slow must not hold up the other shards.
+    fn open(&mut self, shard: ShardId, from: Option<Position>) {
+        if self.cursors.remove(&shard).is_some() {
+            self.unlisten(shard);
+        }
+        if self.wanted.insert(shard, from).is_some() {
+            return;
+        }
+        let (inner, turns) = (Arc::clone(&self.inner), Arc::clone(&self.turns));
+        self.opening.spawn(async move {
+            // Never closed.
+            let _turn = turns.acquire().await;
+            let deadline = Instant::now() + inner.options.stream.open;
+            (shard, inner.open(shard, deadline).await.map(|_| ()))
+        });
+    }
+
+    async fn opened(&mut self, shard: ShardId, result: Result<()>) -> Step {
+        // Unsubscribed meanwhile.
+        let Some(from) = self.wanted.remove(&shard) else { return Ok(()) };
+        match result {
+            Err(error) => self.send(StreamMessage::Refused { shard, error }).await,
+            Ok(()) => {
+                if let Some(slot) = self.inner.shards.open_slot(shard) {
+                    slot.listen(&self.wake);
+                }
+                self.cursors.insert(shard, Cursor::Ahead(from));
+                self.pass_on_shard(shard).await
+            }
+        }
+    }
+
+    async fn pass_on(&mut self) -> Step {
+        for shard in self.wake.take() {
+            self.pass_on_shard(shard).await?;
+        }
+        Ok(())
+    }
+
+    async fn pass_on_shard(&mut self, shard: ShardId) -> Step {
+        let Some(cursor) = self.cursors.get_mut(&shard) else { return Ok(()) };
+        let Some(slot) = self.inner.shards.open_slot(shard) else { return Ok(()) };
+        for message in cursor.advance(&slot.core) {
+            if matches!(message, StreamMessage::Reset { .. }) {
+                self.inner.metrics.stream_resets.inc();
+            }
+            self.send(message).await?;
+        }
+        Ok(())
+    }
+
+    /// Behind everything that was marked, and everything that was not: a heartbeat that vouches for a shard has looked
+    /// at it (H9).
+    async fn beat(&mut self) -> Step {
+        let _ = self.wake.take();
+        let shards: Vec<ShardId> = self.cursors.keys().copied().collect();
+        for shard in shards {
+            self.pass_on_shard(shard).await?;
+        }
+        let positions = self.cursors.values().filter_map(Cursor::sent).collect();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let sent_unix_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.send(StreamMessage::Heartbeat { positions, sent_unix_ms }).await
+    }
+
+    /// Waits for room: meanwhile the ring goes on, and the cursors find out.
+    async fn send(&self, message: StreamMessage) -> Step {
+        tokio::select! {
+            biased;
+            () = self.inner.stop_streams.cancelled() => Err(Ended),
+            sent = self.messages.send(Ok(message)) => sent.map_err(|_| Ended),
+        }
+    }
+
+    fn unlisten(&self, shard: ShardId) {
+        if let Some(slot) = self.inner.shards.open_slot(shard) {
+            slot.unlisten(&self.wake);
+        }
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        for shard in self.cursors.keys() {
+            self.unlisten(*shard);
+        }
+        self.inner.metrics.streams.dec();
+    }
+}

@@ -1,1 +1,0 @@
-SELECT shard FROM shard WHERE shard = 1 FOR UPDATE

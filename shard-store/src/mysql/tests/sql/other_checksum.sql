@@ -1,1 +1,0 @@
-UPDATE migration SET checksum = '0' WHERE version = 1

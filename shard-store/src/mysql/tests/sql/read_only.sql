@@ -1,1 +1,0 @@
-SET GLOBAL read_only = ?

@@ -1,1 +1,0 @@
-SET GLOBAL sync_binlog = ?

@@ -1,1 +1,0 @@
-SELECT shard FROM shard WHERE shard = 0 FOR UPDATE NOWAIT
