@@ -60,19 +60,9 @@ impl Admission {
         Self(verdicts.collect())
     }
 
-    /// Whether any unit runs; if not, the transaction can end here.
+    /// Whether any unit runs; if not, there is nothing to read.
     pub fn any_proceeds(&self) -> bool {
         self.0.contains(&Verdict::Proceed)
-    }
-
-    /// The answers of a batch in which no unit runs; `None` if one does.
-    pub fn into_answers(self) -> Option<Vec<UnitResult>> {
-        let answers = self.0.into_iter().map(|verdict| match verdict {
-            Verdict::Answered(result) => Some(result),
-            // `SameAs` refers to a unit that proceeds.
-            Verdict::Proceed | Verdict::SameAs(_) => None,
-        });
-        answers.collect()
     }
 
     /// Units that run.
