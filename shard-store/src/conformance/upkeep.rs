@@ -179,9 +179,12 @@ pub(super) async fn what_is_kept_for_a_time_is_purged(bench: &Bench) -> Verdict 
     }
     // Still there: the journal keeps old news out.
     ensure_eq!(effects(&bench.write(bring(&added[0])).await?), vec![Effect::Nothing], "old news");
-    ensure_eq!(bench.one.purge(a, Duration::ZERO, hour).await?, 1, "request rows purged");
+    // An engine may keep a row for each batch, or only for those with requests.
+    let rows = bench.one.purge(a, Duration::ZERO, hour).await?;
+    ensure!(rows >= 1, "no request row was purged");
+    ensure_eq!(bench.one.purge(a, Duration::ZERO, hour).await?, 0, "request rows purged again");
     ensure_eq!(bench.one.purge(b, hour, Duration::ZERO).await?, 1, "tombstones purged");
-    ensure_eq!(bench.one.purge(b, Duration::ZERO, Duration::ZERO).await?, 0, "purged again");
+    ensure_eq!(bench.one.purge(b, hour, Duration::ZERO).await?, 0, "tombstones purged again");
     // Gone: a leader that knows only the database takes the retry for new, the old state for news.
     let retry = bench.other.commit(crate::write::Batch { units: vec![attempt(hour / 360)] }).await?;
     ensure_eq!(refusal(&retry.units[0])?.code, ErrorCode::PreconditionFailed, "the forgotten retry");

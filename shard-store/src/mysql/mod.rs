@@ -27,6 +27,8 @@ mod resolve;
 mod scan;
 mod statements;
 mod templates;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

@@ -264,7 +264,7 @@ fn read_list(rows: Vec<mysql_async::Row>, shard: ShardId) -> Result<Option<Snaps
     }
     let Some((position, state, mut list)) = header else { return Ok(None) };
     // A UNION promises no order; rows come sorted nevertheless, and sorting what is sorted costs one pass.
-    edges.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)));
+    edges.sort_by_key(|(time, id2, _)| std::cmp::Reverse((*time, *id2)));
     let mut packed = PackedEdgesBuilder::with_capacity(edges.len());
     for (time, id2, data) in &edges {
         packed.push(*id2, *time, data);

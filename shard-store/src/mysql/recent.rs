@@ -20,6 +20,8 @@ use crate::write::{REQUEST_RETENTION, RequestKey};
 const OUTCOMES: usize = 1 << 20;
 /// Request rows of one statement.
 const PAGE: usize = 1_000;
+/// Attempts to join what is missing to what is known, while other tasks may forget it.
+const CATCH_UPS: usize = 4;
 /// How often shards that nobody writes to are looked at.
 const SWEEP: Duration = Duration::from_secs(20);
 
@@ -64,8 +66,8 @@ impl Memory {
         shards.of.get(&shard).map_or(Lookup::New, |known| known.requests.lookup(key, now))
     }
 
-    /// Notes what a transaction committed. It held the shard's row at the seq before, and knew everything up to it: so
-    /// now everything up to `position` is known, or more, if a later transaction was faster to say so.
+    /// Notes what a transaction committed. Everything up to `position` is known now only if everything up to the seq
+    /// before was: not so on a shard that was locked for the other side of a pair alone, which nobody caught up.
     pub(super) fn committed(
         &self,
         position: Position,
@@ -80,32 +82,44 @@ impl Memory {
             if let Some(row) = row {
                 known.requests.record(row, now).map_err(damaged)?;
             }
-            known.seq = known.seq.max(position.seq);
+            if known.seq.next() == position.seq {
+                known.seq = position.seq;
+            }
             known.requests.expire(now);
         }
         shards.sweep(now);
         Ok(())
     }
 
-    /// From which seq on rows are missing for a shard whose row says `epoch`, `seq`; `None`: none are. A log that is of
-    /// another epoch, or shorter, may not be the one remembered: everything is loaded again.
+    /// From which seq on rows are missing for a shard whose row says `epoch`, `seq`; `None`: none are. The caller holds
+    /// the row: so a memory of another epoch, or of more than the row says, is of another log, and is thrown away.
     fn missing_from(&self, shard: ShardId, epoch: Epoch, seq: Seq) -> Option<Seq> {
-        match self.shards.lock().of.get(&shard) {
-            Some(known) if known.epoch == epoch && known.seq == seq => None,
-            Some(known) if known.epoch == epoch && known.seq < seq => Some(known.seq),
-            Some(_) | None => Some(Seq::ZERO),
+        let mut shards = self.shards.lock();
+        match shards.of.get(&shard) {
+            Some(known) if known.epoch == epoch && known.seq <= seq => (known.seq < seq).then_some(known.seq),
+            Some(_) => {
+                shards.of.remove(&shard);
+                Some(Seq::ZERO)
+            }
+            None => Some(Seq::ZERO),
         }
     }
 
-    /// Notes rows `(from, position.seq]` that were loaded.
+    /// Notes rows `(from, position.seq]` that were loaded. They count only where they join what is known: meanwhile
+    /// another task may have forgotten it, or learned it from another log.
     fn loaded(&self, from: Seq, position: Position, rows: &Rows) -> Result<(), StoreError> {
         let limit = (OUTCOMES / self.population.load(Ordering::Relaxed)).clamp(1_024, 32_768);
         let mut shards = self.shards.lock();
-        let new =
-            || Remembered { epoch: position.epoch, seq: from, requests: RecentRequests::with_limit(limit) };
-        let known = shards.of.entry(position.shard).or_insert_with(new);
-        if from == Seq::ZERO && (known.epoch != position.epoch || known.seq > position.seq) {
-            *known = new();
+        if from == Seq::ZERO {
+            shards.of.entry(position.shard).or_insert_with(|| Remembered {
+                epoch: position.epoch,
+                seq: Seq::ZERO,
+                requests: RecentRequests::with_limit(limit),
+            });
+        }
+        let Some(known) = shards.of.get_mut(&position.shard) else { return Ok(()) };
+        if known.epoch != position.epoch || from > known.seq {
+            return Ok(());
         }
         for (row, at) in rows {
             known.requests.record(row, *at).map_err(damaged)?;
@@ -189,10 +203,13 @@ pub(super) async fn catch_up(
     now: UnixMillis,
 ) -> Result<(), StoreError> {
     let position = Position { shard: row.shard, epoch: row.epoch, seq: row.seq };
-    match inner.memory.missing_from(row.shard, row.epoch, row.seq) {
-        None => Ok(()),
-        Some(from) => Ok(load(inner, lease, from, position, now).await?),
+    for _ in 0..CATCH_UPS {
+        let Some(from) = inner.memory.missing_from(row.shard, row.epoch, row.seq) else { return Ok(()) };
+        load(inner, lease, from, position, now).await?;
     }
+    let message =
+        format!("{}: the requests of shard {} changed while they were loaded", inner.server, row.shard);
+    Err(StoreError::new(StoreErrorKind::Unavailable, message))
 }
 
 /// Loads rows `(from, to.seq]` that are within the retention, a page at a time.

@@ -1,0 +1,7 @@
+//! The MySQL engine on every server found. Checks of a group share a server, each with a database of its own.
+
+mod conformance;
+mod faults;
+mod locking;
+mod server;
+mod support;

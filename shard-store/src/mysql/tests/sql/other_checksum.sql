@@ -1,0 +1,1 @@
+UPDATE migration SET checksum = '0' WHERE version = 1

@@ -1,0 +1,1 @@
+SELECT shard FROM shard WHERE shard = 0 FOR UPDATE NOWAIT

@@ -1,0 +1,183 @@
+//! What the checks are made of: servers, stores, sessions of their own, and a proxy that misbehaves on demand.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, OptsBuilder};
+use tao_schema::fields::EncodedFields;
+use tao_schema::ids::{AssocType, EdgeKey, Epoch, ListKey, ObjectId, RequestId, Seq, ShardId, Time};
+use tao_schema::rows::EdgeValue;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+use super::super::{MySqlStore, Options};
+use crate::fleet::{Fleet, FleetOptions, Server, test_servers};
+use crate::store::{ReadKey, Row, ShardStore, StoreError};
+use crate::write::{Batch, RequestKey, StoreOp, UnitDone, UnitResult, WriteUnit};
+
+pub(super) const EPOCH: Epoch = Epoch(1);
+pub(super) const LIKES: AssocType = AssocType(1);
+
+/// One server of each kind found.
+pub(super) async fn fleets() -> Vec<Fleet> {
+    let binaries = test_servers().unwrap();
+    let starts = binaries.into_iter().map(|binary| Fleet::start(FleetOptions::new(binary, 1)));
+    futures_util::future::try_join_all(starts).await.unwrap()
+}
+
+pub(super) fn options(database: &str) -> Options {
+    Options { database: database.to_owned(), ..Options::default() }
+}
+
+pub(super) async fn open(server: &Server, options: Options) -> Result<MySqlStore, StoreError> {
+    MySqlStore::open(&server.dsn().expose(), options).await
+}
+
+/// A store on a database of its own, with shards `0..shards`.
+pub(super) async fn fresh(server: &Server, options: Options, shards: u16) -> MySqlStore {
+    let store = open(server, options).await.unwrap();
+    let all: Vec<_> = (0..shards).map(ShardId).collect();
+    store.create_shards(&all, EPOCH).await.unwrap();
+    store
+}
+
+/// A session outside the store.
+pub(super) async fn session(server: &Server, database: &str) -> Conn {
+    let opts = Opts::from_url(&server.dsn().expose()).unwrap();
+    let mut conn = Conn::new(OptsBuilder::from_opts(opts).db_name(Some(database))).await.unwrap();
+    conn.query_drop(include_str!("sql/read_committed.sql")).await.unwrap();
+    conn
+}
+
+pub(super) fn put(shard: u16, id1: u64, id2: u64) -> WriteUnit {
+    let edge = EdgeKey { id1: ObjectId::new(ShardId(shard), id1), atype: LIKES, id2: ObjectId(id2) };
+    let value = EdgeValue { time: Time(id2 as u32), fields: EncodedFields::new() };
+    let op = StoreOp::EdgePut { edge, value, create_only: false, expected: None, inverse: None };
+    WriteUnit { shard: ShardId(shard), epoch: EPOCH, request: None, ops: vec![op] }
+}
+
+/// The same unit under a request id.
+pub(super) fn asked(id: u128, unit: WriteUnit) -> WriteUnit {
+    let request = Some(RequestKey { id: RequestId(id), age: std::time::Duration::ZERO });
+    WriteUnit { request, ..unit }
+}
+
+pub(super) async fn commit(store: &MySqlStore, units: Vec<WriteUnit>) -> Result<Vec<UnitResult>, StoreError> {
+    store.commit(Batch { units }).await.map(|result| result.units)
+}
+
+pub(super) fn done(result: &UnitResult) -> &UnitDone {
+    match result {
+        UnitResult::Done(done) => done,
+        other => panic!("not done: {other:?}"),
+    }
+}
+
+pub(super) async fn seq(store: &MySqlStore, shard: u16) -> Seq {
+    let rows = store.shard_rows().await.unwrap();
+    rows.iter().find(|row| row.shard == ShardId(shard)).unwrap().seq
+}
+
+pub(super) async fn count(store: &MySqlStore, shard: u16, id1: u64) -> u64 {
+    let key = ListKey { id1: ObjectId::new(ShardId(shard), id1), atype: LIKES };
+    let read = store.read(&[ReadKey::List { key, edges: 10 }]).await.unwrap();
+    match &read[0].as_ref().unwrap().row {
+        Row::List(list) => list.count,
+        other => panic!("not a list: {other:?}"),
+    }
+}
+
+/// Stands between a store and its server. Once told to, it passes the next COMMIT on, or swallows it, and closes the
+/// connection without an answer.
+pub(super) struct Proxy {
+    address: SocketAddr,
+    plan: Arc<Plan>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Plan {
+    armed: AtomicBool,
+    /// Whether the server gets to see the COMMIT.
+    pass_on: AtomicBool,
+    /// Told when the COMMIT was lost.
+    lost: Notify,
+    /// Waited for before the client's connection is closed.
+    may_close: Notify,
+}
+
+impl Proxy {
+    pub(super) async fn start(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let plan = Arc::new(Plan::default());
+        let of_connections = plan.clone();
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                // A server that is down refuses; the client sees its connection close.
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { continue };
+                tokio::spawn(relay(client, server, of_connections.clone()));
+            }
+        });
+        Self { address, plan, accepting }
+    }
+
+    /// A store that reaches `server` through this proxy.
+    pub(super) async fn open(&self, server: &Server, options: Options) -> MySqlStore {
+        let dsn = server
+            .dsn()
+            .expose()
+            .replace(&format!(":{}/", server.port()), &format!(":{}/", self.address.port()));
+        MySqlStore::open(&dsn, options).await.unwrap()
+    }
+
+    pub(super) fn lose_next_commit(&self, pass_on: bool) {
+        self.plan.pass_on.store(pass_on, Ordering::SeqCst);
+        self.plan.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns when a COMMIT was lost; its client learns of it by [`Proxy::close`].
+    pub(super) async fn lost(&self) {
+        self.plan.lost.notified().await;
+    }
+
+    pub(super) fn close(&self) {
+        self.plan.may_close.notify_one();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn relay(mut client: TcpStream, mut server: TcpStream, plan: Arc<Plan>) {
+    let (mut up, mut down) = ([0u8; 16 << 10], [0u8; 16 << 10]);
+    loop {
+        tokio::select! {
+            got = client.read(&mut up) => {
+                let Ok(length @ 1..) = got else { return };
+                // COM_QUERY "COMMIT": a small packet of its own, because the client waits for the answer before it.
+                if up[4..length.max(4)] == *b"\x03COMMIT" && plan.armed.swap(false, Ordering::SeqCst) {
+                    if plan.pass_on.load(Ordering::SeqCst) {
+                        server.write_all(&up[..length]).await.unwrap();
+                        // The server's answer proves that it has committed; nobody else gets to know.
+                        server.read_exact(&mut down[..1]).await.unwrap();
+                    }
+                    plan.lost.notify_one();
+                    plan.may_close.notified().await;
+                    return;
+                }
+                if server.write_all(&up[..length]).await.is_err() { return }
+            }
+            got = server.read(&mut down) => {
+                let Ok(length @ 1..) = got else { return };
+                if client.write_all(&down[..length]).await.is_err() { return }
+            }
+        }
+    }
+}
