@@ -29,6 +29,7 @@ impl ShardCore {
     /// change of its seq: half of it would pass for all. Ahead of the watermark, every key it names gets a floor: what
     /// the writer was told must not be taken back by a slower fill.
     pub fn on_answer(&mut self, change: &ShardChange, entries: &dyn Entries) -> Answered {
+        self.meet(change.epoch);
         match self.lineage(change.epoch, change.seq) {
             Lineage::Same => {}
             Lineage::Older => return Answered::OlderEpoch,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tao_schema::fields::EncodedFields;
-use tao_schema::ids::{Epoch, Position, Seq};
+use tao_schema::ids::{Position, Seq};
 use tao_schema::rows::ShardState;
 
 use super::rules::Rule;
@@ -33,8 +33,6 @@ pub enum NotStored {
     DoesNotFit,
     /// Something newer than it was promised for this key.
     BelowFloor,
-    /// Memory has an entry that is right further.
-    HaveNewer,
 }
 
 /// Why a fill is not used at all.
@@ -61,9 +59,7 @@ impl ShardCore {
         if !state.readable() && self.rules.hold(Rule::FillState) {
             return Filled::Discarded(Discarded::Unreadable(state));
         }
-        if self.epoch == Epoch(0) {
-            return self.answer(position.seq, body, NotStored::NoStream);
-        }
+        self.meet(position.epoch);
         if self.rules.hold(Rule::FillLineage) {
             match self.lineage(position.epoch, position.seq) {
                 Lineage::Same => {}
@@ -99,13 +95,14 @@ impl ShardCore {
         if as_of < self.floors.get(&key) && self.rules.hold(Rule::StoreFloor) {
             return self.answer(as_of, body, NotStored::BelowFloor);
         }
-        if let Some(held) = self.own_entry(&key, entries) {
-            if held.version() == body.version() && held.version() > Seq::ZERO {
-                return self.store_same_version(key, as_of, body, &held, entries);
-            }
-            if held.as_of > as_of.max(self.watermark) && self.rules.hold(Rule::FillKeeps) {
-                return self.answer(as_of, body, NotStored::HaveNewer);
-            }
+        // A fill never replaces an entry that is right further than it. What is right further than both fill and
+        // watermark left a floor when it was stored: its version, or for absence its `as_of`. A fill at or above that
+        // floor has the same version.
+        if let Some(held) = self.own_entry(&key, entries)
+            && held.version() == body.version()
+            && held.version() > Seq::ZERO
+        {
+            return self.store_same_version(key, as_of, body, &held, entries);
         }
         Filled::Stored(self.put_whole(key, as_of, body, entries))
     }

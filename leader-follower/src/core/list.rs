@@ -40,7 +40,7 @@ pub(crate) fn apply_list(list: &ListRow, change: &ListChange, seq: Seq, rules: R
     // More edges than the list has, or a complete list that no longer is: the entry was not what it claimed to be.
     // A right log never shows this; dropped rather than believed.
     let broken = length as u64 > count || (complete && length as u64 != count);
-    if broken && rules.intact() {
+    if broken && rules.hold(Rule::Consistency) {
         return None;
     }
     Some(ListRow { count, version: seq, edges })

@@ -22,6 +22,8 @@ mod serve;
 mod shard;
 mod shared;
 mod subscriber;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

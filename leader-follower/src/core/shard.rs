@@ -194,15 +194,16 @@ impl ShardCore {
     /// The shard leaves this node. When it comes back, changes will have been missed: nothing of it is believed any
     /// more (H16), and what was shown is a floor.
     pub fn forget(&mut self) {
+        if !self.rules.hold(Rule::ForgetVoids) {
+            return;
+        }
         self.floors.collapse(self.watermark);
         self.resumable = false;
         self.trust = Trust::Lost;
         self.waiting.clear();
-        if self.rules.hold(Rule::ForgetVoids) {
-            self.void();
-            self.watermark = Seq::ZERO;
-            self.ring.restart(Seq::ZERO);
-        }
+        self.void();
+        self.watermark = Seq::ZERO;
+        self.ring.restart(Seq::ZERO);
     }
 
     /// A newer epoch begins at `first_seq`, as the topology's epoch history says (R19, R24): what this core has beyond
@@ -235,7 +236,9 @@ impl ShardCore {
             // Whether the old epoch ended before what was shown is not known here: a floor beyond the new watermark
             // might never be reached. Sessions keep their own promise with their tokens; `learn_epoch` is exact.
             Lineage::Newer => {
-                self.floors.cap(position.seq);
+                if self.epoch != Epoch(0) {
+                    self.floors.cap(position.seq);
+                }
                 self.epoch = position.epoch;
                 self.first_seq = Seq::ZERO;
                 self.waiting.clear();
@@ -255,6 +258,14 @@ impl ShardCore {
     /// Whether positions of `epoch` can be compared with ours.
     pub(super) fn lineage(&self, epoch: Epoch, seq: Seq) -> Lineage {
         lineage(self.epoch, self.first_seq, epoch, seq)
+    }
+
+    /// A core that knows no epoch yet takes the first that it hears of: what it shows before its first subscription
+    /// leaves floors, too.
+    pub(super) fn meet(&mut self, epoch: Epoch) {
+        if self.epoch == Epoch(0) {
+            self.epoch = epoch;
+        }
     }
 
     /// The entry of `key`, if it is of the current generation.
