@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tao_leader_follower::core::{Body, CoreOptions, Entries, Entry, Key, Lookup, SharedShard};
+use tao_leader_follower::core::{Body, CoreOptions, Entry, Key, Lookup, SharedShard};
 use tao_leader_follower::engine::{EngineKind, EngineOptions, open};
 use tao_schema::edges::PackedEdgesBuilder;
 use tao_schema::ids::{AssocType, Epoch, ListKey, ObjectId, Position, Seq, ShardId, Time};

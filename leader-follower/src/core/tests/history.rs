@@ -8,6 +8,7 @@
 //!
 //! Without any one rule a history is found that breaks one of these.
 
+mod readers;
 mod world;
 
 use super::super::rules::Rule;

@@ -91,7 +91,7 @@ impl Log {
             }
             edges.push((id2, value));
         }
-        state.edges.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        state.edges.sort_unstable_by_key(|(order, _)| std::cmp::Reverse(*order));
         state.list_version = seq;
         ChangeItem::List(ListChange { key: LIST_KEY, prev_version, count: state.edges.len() as u64, edges })
     }
