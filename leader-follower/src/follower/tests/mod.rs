@@ -29,6 +29,7 @@ use crate::ports::{
 };
 
 mod reads;
+mod region;
 mod streams;
 mod writes;
 
