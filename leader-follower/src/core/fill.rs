@@ -128,8 +128,14 @@ impl ShardCore {
 
     /// Puts, and answers with all of it even if the cached list keeps less.
     fn put_whole(&mut self, key: Key, as_of: Seq, body: Body, entries: &dyn Entries) -> Arc<Entry> {
-        let stored = self.put(key, as_of, body.clone(), entries);
-        if stored.body.depth() == body.depth() { stored } else { self.entry(as_of, body) }
+        // Looked at first: cloning every body would make each `Bytes` allocate the header that shares it.
+        let cut = matches!(&body, Body::List(list) if self.trimmed(list).is_some());
+        if !cut {
+            return self.put(key, as_of, body, entries);
+        }
+        let whole = self.entry(as_of, body.clone());
+        self.put(key, as_of, body, entries);
+        whole
     }
 
     fn answer(&self, as_of: Seq, body: Body, why: NotStored) -> Filled {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tao_schema::edges::PackedEdges;
 use tao_schema::ids::{Epoch, Position, Seq, ShardId};
 use tao_schema::limits::MAX_QUERY_LIMIT;
-use tao_schema::rows::ShardChange;
+use tao_schema::rows::{ListRow, ShardChange};
 
 use super::floors::Floors;
 use super::list::trim;
@@ -277,15 +278,19 @@ impl ShardCore {
     pub(super) fn put(&mut self, key: Key, as_of: Seq, body: Body, entries: &dyn Entries) -> Arc<Entry> {
         self.ahead = self.ahead.max(as_of);
         let mut body = body;
-        if let Body::List(list) = &mut body {
-            let cut = trim(&list.edges, self.options.max_list_edges, self.options.max_list_bytes);
-            if let Some(cut) = cut {
-                list.edges = cut;
-            }
+        if let Body::List(list) = &mut body
+            && let Some(cut) = self.trimmed(list)
+        {
+            list.edges = cut;
         }
         let entry = Arc::new(Entry { generation: self.generation, as_of, body });
         entries.put(key, Arc::clone(&entry));
         entry
+    }
+
+    /// The list's edges as far as a cache keeps them, if that is not all of them.
+    pub(super) fn trimmed(&self, list: &ListRow) -> Option<PackedEdges> {
+        trim(&list.edges, self.options.max_list_edges, self.options.max_list_bytes)
     }
 
     /// Voids all entries at once.
