@@ -49,19 +49,21 @@ pub struct ServerBinary {
 /// A variable names something that is no server of its flavour; or nothing was found and `TAO_REQUIRE_DB` is `1`.
 pub fn test_servers() -> Result<Vec<ServerBinary>, FleetError> {
     let mut found = Vec::new();
+    let mut refusal = None;
     match variable(MARIADB_VARIABLE) {
         Some(path) => found.push(ServerBinary::at(&path)?.expect_flavour(Flavour::MariaDb)?),
-        None => found.extend(
-            on_path(&["mariadbd", "mysqld"])
-                .filter_map(|path| ServerBinary::at(&path).ok())
-                .find(|binary| binary.flavour == Flavour::MariaDb),
-        ),
+        None => found.extend(on_path(&["mariadbd", "mysqld"]).find_map(|path| {
+            let binary = ServerBinary::at(&path).and_then(|binary| binary.expect_flavour(Flavour::MariaDb));
+            // Too old, perhaps: if nothing better comes, that is what a person must know.
+            binary.map_err(|error| refusal = refusal.take().or(Some(error))).ok()
+        })),
     }
     if let Some(path) = variable(MYSQL_VARIABLE) {
         found.push(ServerBinary::at(&path)?.expect_flavour(Flavour::MySql)?);
     }
     if found.is_empty() && std::env::var(REQUIRE_VARIABLE).is_ok_and(|value| value == "1") {
-        return Err(FleetError::NoBinary { looked: looked(), variable: MARIADB_VARIABLE });
+        let nothing = || FleetError::NoBinary { looked: looked(), variable: MARIADB_VARIABLE };
+        return Err(refusal.unwrap_or_else(nothing));
     }
     Ok(found)
 }

@@ -12,17 +12,17 @@ const CAPITALS: [&[&str]; 20] = [
     &["REPLACE", "INTO"],
     &["UPDATE", "*", "SET"],
     &["DELETE", "FROM"],
-    &["CREATE", "TABLE"],
-    &["CREATE", "INDEX"],
-    &["CREATE", "DATABASE"],
-    &["CREATE", "USER"],
-    &["ALTER", "TABLE"],
-    &["DROP", "TABLE"],
-    &["DROP", "DATABASE"],
-    &["TRUNCATE", "TABLE"],
+    &["CREATE", "TABLE", "*"],
+    &["CREATE", "INDEX", "*"],
+    &["CREATE", "DATABASE", "*"],
+    &["CREATE", "USER", "*"],
+    &["ALTER", "TABLE", "*"],
+    &["DROP", "TABLE", "*"],
+    &["DROP", "DATABASE", "*"],
+    &["TRUNCATE", "TABLE", "*"],
     &["START", "TRANSACTION"],
-    &["SET", "SESSION"],
-    &["SET", "GLOBAL"],
+    &["SET", "SESSION", "*", "="],
+    &["SET", "GLOBAL", "*", "="],
     &["SHOW", "VARIABLES"],
     &["LOCK", "TABLES"],
 ];
@@ -52,7 +52,7 @@ pub(super) fn check(source: &Source, findings: &mut Findings<'_>) {
 }
 
 fn is_sql(literal: &str) -> bool {
-    let text = literal.replace("\\n", " ").replace("\\t", " ");
+    let text = literal.replace("\\n", " ").replace("\\t", " ").replace('=', " = ");
     let words: Vec<&str> = text
         .split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | ',' | ';' | '`' | '\\'))
         .filter(|word| !word.is_empty())
@@ -95,7 +95,7 @@ mod tests {
             "\\n    DELETE\\n FROM edge",
             "CREATE TABLE IF NOT EXISTS t (a INT)",
             "ALTER TABLE t ADD b INT",
-            "SET SESSION wait_timeout = 5",
+            "SET SESSION wait_timeout=5",
             "COMMIT",
             "... FOR UPDATE after SELECT a FROM b FOR UPDATE",
         ] {
@@ -115,6 +115,8 @@ mod tests {
             "commit after the fence",
             "could not COMMIT: {error}",
             "SELECTED FROM the ring",
+            "CREATE TABLE",
+            "both must be 1; SET GLOBAL them",
             "select one of the followers from the tier",
             "an UPDATE of a subset",
             "set global limits",
