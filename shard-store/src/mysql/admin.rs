@@ -36,7 +36,7 @@ pub(super) async fn shard_rows(inner: &Inner) -> Result<Vec<ShardRow>, StoreErro
     Ok(rows)
 }
 
-/// See [`crate::ShardStore::create_shards`]. Idempotent, so an uncertain commit is simply an error.
+/// See [`crate::ShardStore::create_shards`]. Idempotent, so an uncertain commit is an error like others.
 pub(super) async fn create_shards(inner: &Inner, shards: &[ShardId], epoch: Epoch) -> Result<(), StoreError> {
     let mut lease = inner.writers.get().await?;
     match create_in(inner, &mut lease, shards, epoch).await {
@@ -185,16 +185,9 @@ async fn purge_tombstones(inner: &Inner, shard: ShardId, keep: u64) -> Result<u6
 /// One small transaction: a reader's connection commits by itself.
 async fn delete(inner: &Inner, sql: &'static super::statements::Sql, params: Params) -> Result<u64, Failure> {
     let mut lease = inner.readers.get().await?;
-    match lease.run(sql, params).await {
-        Ok(deleted) => {
-            lease.release();
-            Ok(deleted)
-        }
-        Err(failure) => {
-            lease.give_up(&failure).await;
-            Err(failure)
-        }
-    }
+    let deleted = lease.run(sql, params).await;
+    lease.release();
+    deleted
 }
 
 #[cfg(test)]

@@ -227,7 +227,8 @@ fn request_rows(plan: &Plan, nonce: u128, now: UnixMillis) -> ValueRows {
     for advance in &plan.advances {
         let stored = plan.requests.iter().find(|row| row.position.shard == advance.shard);
         let body = stored.map(|row| row.body.to_vec()).unwrap_or_default();
-        rows.push(request_row((advance.shard, advance.new_seq, advance.epoch), nonce, now, body), 0);
+        let bytes = body.len();
+        rows.push(request_row((advance.shard, advance.new_seq, advance.epoch), nonce, now, body), bytes);
     }
     rows
 }

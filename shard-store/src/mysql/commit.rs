@@ -107,8 +107,6 @@ pub(super) async fn commit(inner: &Inner, batch: &Batch) -> Result<BatchResult, 
         }
         Ok(plan) => plan,
         Err(error) => {
-            // Also right if the connection is dead: then ROLLBACK fails, the connection is closed, and the server
-            // rolls back.
             lease.roll_back().await;
             return Err(error);
         }
@@ -153,7 +151,7 @@ async fn begin(inner: &Inner, units: &[WriteUnit]) -> Result<(Lease, Held), Stor
     let shards: Vec<ShardId> = lock_set(units).into_iter().collect();
     let mut lease = inner.writers.get().await?;
     let mut first = lock_seen(inner, &mut lease, &shards).await;
-    // Nothing was written yet, so a connection that died in its sleep is simply replaced.
+    // Nothing was written yet, so a connection that died in its sleep is replaced.
     if lease.reused && first.as_ref().is_err_and(|failed| failed.lost) {
         inner.writers.forget_idle();
         drop(lease);
@@ -231,7 +229,7 @@ async fn wait_for(
         // Still held by another: no lock noted, which is busy.
         Err(failure) if failure.code == Some(code::LOCK_WAIT_TIMEOUT) => Ok((lease, held)),
         Err(failure) => {
-            lease.give_up(&failure).await;
+            lease.roll_back().await;
             Err(failure.error)
         }
     }

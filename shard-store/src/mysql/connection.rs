@@ -49,6 +49,9 @@ pub(super) struct Lease {
     home: Arc<Connections>,
     /// Whether it had been used before: then its server may have closed it meanwhile.
     pub(super) reused: bool,
+    /// Whether a statement got no answer. The answer may still come, and would be taken for that of the next one: so
+    /// there must be no next one.
+    broken: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -77,7 +80,7 @@ impl Connections {
         let permit = self.permit().await?;
         while let Some((conn, since)) = self.take_idle() {
             if since.elapsed() < self.wait_timeout / 2 {
-                return Ok(Lease { conn, home: self.clone(), reused: true, _permit: permit });
+                return Ok(Lease { conn, home: self.clone(), reused: true, broken: false, _permit: permit });
             }
         }
         self.connect(permit).await
@@ -111,9 +114,7 @@ impl Connections {
             lease = self.get_new().await?;
             answer = lease.rows(sql, params).await;
         }
-        if answer.as_ref().map_or_else(Failure::connection_usable, |_| true) {
-            lease.release();
-        }
+        lease.release();
         answer
     }
 
@@ -158,7 +159,7 @@ impl Connections {
             Ok(Err(error)) => return Err(Failure::of(&error, &self.server, "connect")),
             Err(_) => return Err(Failure::timeout(&self.server, "connect", self.connect_timeout)),
         };
-        Ok(Lease { conn, home: self.clone(), reused: false, _permit: permit })
+        Ok(Lease { conn, home: self.clone(), reused: false, broken: false, _permit: permit })
     }
 }
 
@@ -168,9 +169,11 @@ impl Lease {
         &self.home.server
     }
 
-    /// Gives the connection back. Only after everything it was asked has been answered, and outside a transaction.
+    /// Gives the connection back, outside a transaction; closes it if it is broken.
     pub(super) fn release(self) {
-        self.home.idle.lock().push((self.conn, Instant::now()));
+        if !self.broken {
+            self.home.idle.lock().push((self.conn, Instant::now()));
+        }
     }
 
     /// Runs a statement and reads its rows.
@@ -186,8 +189,8 @@ impl Lease {
         params: impl Into<Params>,
     ) -> Result<Vec<Row>, Failure> {
         let params = params.into();
-        let Self { conn, home, .. } = self;
-        home.timed(name, conn.exec::<Row, _, _>(text, params)).await
+        let answer = self.home.timed(name, self.conn.exec::<Row, _, _>(text, params)).await;
+        self.note(answer)
     }
 
     /// Runs a statement and maps each row.
@@ -214,15 +217,20 @@ impl Lease {
         params: impl Into<Params>,
     ) -> Result<u64, Failure> {
         let params = params.into();
-        let Self { conn, home, .. } = self;
-        home.timed(name, conn.exec_drop(text, params)).await?;
-        Ok(conn.affected_rows())
+        let answer = self.home.timed(name, self.conn.exec_drop(text, params)).await;
+        self.note(answer)?;
+        Ok(self.conn.affected_rows())
     }
 
     /// Runs a statement that can't be prepared.
     pub(super) async fn plain(&mut self, name: &'static str, text: &str) -> Result<(), Failure> {
-        let Self { conn, home, .. } = self;
-        home.timed(name, conn.query_drop(text)).await
+        let answer = self.home.timed(name, self.conn.query_drop(text)).await;
+        self.note(answer)
+    }
+
+    fn note<T>(&mut self, answer: Result<T, Failure>) -> Result<T, Failure> {
+        self.broken |= answer.as_ref().is_err_and(|failure| !failure.connection_usable());
+        answer
     }
 
     /// Commits. An error says nothing about the outcome (R4).
@@ -230,18 +238,11 @@ impl Lease {
         self.plain(COMMIT.name, COMMIT.body()).await
     }
 
-    /// Ends a transaction that failed or wrote nothing, and gives the connection back if it is sound (R1).
+    /// Ends a transaction that failed or wrote nothing (R1), and gives the connection back. A broken one is closed, and
+    /// the server rolls back.
     pub(super) async fn roll_back(mut self) {
-        if self.plain(ROLLBACK.name, ROLLBACK.body()).await.is_ok() {
+        if !self.broken && self.plain(ROLLBACK.name, ROLLBACK.body()).await.is_ok() {
             self.release();
-        }
-    }
-
-    /// Ends the lease after a failed statement: ROLLBACK if the server answered, else the connection is closed, which
-    /// rolls back as well.
-    pub(super) async fn give_up(self, failure: &Failure) {
-        if failure.connection_usable() {
-            self.roll_back().await;
         }
     }
 }

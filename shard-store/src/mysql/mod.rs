@@ -172,7 +172,7 @@ fn check(preflight: &Preflight, server: &str, options: &Options) -> Result<(), S
     if !durable && !options.allow_unsafe_durability {
         return incompatible(format!(
             "{server}: innodb_flush_log_at_trx_commit = {} and sync_binlog = {}: both must be 1, or a crash of the \
-             server loses acknowledged writes; SET GLOBAL them and put them into its configuration",
+             server loses acknowledged writes; set them globally and in its configuration",
             preflight.flush_log, preflight.sync_binlog
         ));
     }

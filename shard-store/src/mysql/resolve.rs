@@ -50,7 +50,7 @@ async fn ask(inner: &Inner, shard: ShardId, seq: Seq, nonce: u128) -> Result<Opt
     let rows = match lease.map(&LOCK_SHARD_WAIT, (shard.0,), |row| row.shard()).await {
         Ok(rows) => rows,
         Err(failure) => {
-            lease.give_up(&failure).await;
+            lease.roll_back().await;
             return Err(failure);
         }
     };

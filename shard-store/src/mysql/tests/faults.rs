@@ -15,7 +15,11 @@ async fn a_commit_without_an_answer_is_settled() {
     let fleets = fleets().await;
     join_all(fleets.iter().map(|fleet| async {
         let server = &fleet.servers()[0];
-        tokio::join!(a_lost_answer_is_found(server), a_lost_commit_is_known_to_be_lost(server));
+        tokio::join!(
+            a_lost_answer_is_found(server),
+            a_lost_commit_is_known_to_be_lost(server),
+            a_late_answer_is_never_taken_for_another(server)
+        );
     }))
     .await;
 }
@@ -67,6 +71,19 @@ async fn a_lost_commit_is_known_to_be_lost(server: &Server) {
     assert_eq!((seq(&store, 0).await, count(&store, 0, 1).await), (Seq(0), 0));
     let again = commit(&store, vec![asked(7, put(0, 1, 2))]).await.unwrap();
     assert!(!done(&again[0]).replayed);
+}
+
+/// A statement that ran out of time still has an answer under way: its connection must not be used again.
+async fn a_late_answer_is_never_taken_for_another(server: &Server) {
+    let short = Options { statement_timeout: Duration::from_millis(1_100), ..options("late_answer") };
+    let store = fresh(server, short, 1).await;
+    let mut lease = store.inner.writers.get().await.unwrap();
+    assert!(lease.reused, "the connection that made the shard is idle");
+    let failure = lease.plain("sleep", include_str!("sql/sleep.sql")).await.unwrap_err();
+    assert!(failure.error.message.contains("no answer within"), "{}", failure.error);
+    lease.roll_back().await;
+    let lease = store.inner.writers.get().await.unwrap();
+    assert!(!lease.reused, "a connection with an answer under way was given out again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
