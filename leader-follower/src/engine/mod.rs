@@ -11,11 +11,11 @@ mod tests;
 use std::mem::size_of;
 use std::sync::Arc;
 
-use tao_schema::ids::{AssocType, ListKey, ObjectId, ShardId};
+use tao_schema::ids::{AssocType, ListKey, ObjectId, Position, ShardId};
 
 pub use self::moka::MokaEngine;
 pub use self::quick::QuickEngine;
-use crate::core::{Body, Entries, Entry, Key};
+use crate::core::{Body, Entries, Entry, Key, Lookup, SharedShard};
 
 /// A bounded place for entries.
 pub trait CacheEngine: Entries {
@@ -73,6 +73,27 @@ pub fn open(kind: EngineKind, options: EngineOptions) -> Arc<dyn CacheEngine> {
         EngineKind::Quick => Arc::new(QuickEngine::new(options)),
         EngineKind::Moka => Arc::new(MokaEngine::new(options)),
     }
+}
+
+/// A cached entry as it would be served now.
+#[derive(Clone, Debug)]
+pub struct CachedEntry {
+    /// Its key.
+    pub key: Key,
+    /// It is claimed to be right here.
+    pub position: Position,
+    /// Its content.
+    pub entry: Arc<Entry>,
+}
+
+/// Every entry of a shard that a read without a token would be given now. Walks the whole cache.
+pub fn servable(engine: &dyn CacheEngine, shard: ShardId, core: &SharedShard) -> Vec<CachedEntry> {
+    let keys = engine.for_shard(shard).into_iter().map(|(key, _)| key);
+    keys.filter_map(|key| match core.lookup(engine, &key, None) {
+        Lookup::Hit { entry, as_of } => Some(CachedEntry { key, position: as_of, entry }),
+        Lookup::Miss(_) => None,
+    })
+    .collect()
 }
 
 /// What an allocator takes for itself, and rounds up, for each allocation: 8 bytes of header and on average half of a

@@ -21,6 +21,6 @@ mod tests;
 mod writes;
 
 pub use handle::{Follower, FollowerContext, FollowerHandle};
-pub use inspect::{CachedEntry, ShardStatus};
+pub use inspect::ShardStatus;
 pub use metrics::{FollowerMetrics, Loss, ReadResult};
 pub use options::FollowerOptions;

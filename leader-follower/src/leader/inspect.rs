@@ -1,26 +1,12 @@
 //! What a leader holds, and what its databases say: for `tao check` and for operators.
 
-use std::sync::Arc;
-
 use tao_schema::ids::{EdgeKey, Position, ShardId};
 use tao_schema::{Error, ErrorCode, Result};
 use tao_shard_store::store::{ReadKey, ScanPage, Snapshot, Table};
 use tokio::time::{Instant, timeout_at};
 
 use super::handle::LeaderHandle;
-use crate::core::{Entry, Key, Lookup};
-use crate::engine::EngineStats;
-
-/// A cached entry as it would be served now.
-#[derive(Clone, Debug)]
-pub struct CachedEntry {
-    /// Its key.
-    pub key: Key,
-    /// It is claimed to be right here.
-    pub position: Position,
-    /// Its content.
-    pub entry: Arc<Entry>,
-}
+use crate::engine::{self, CachedEntry, EngineStats};
 
 /// What a leader is doing.
 #[derive(Clone, Debug)]
@@ -40,12 +26,7 @@ impl LeaderHandle {
     pub fn cached(&self, shard: ShardId) -> Vec<CachedEntry> {
         let shards = &self.inner.shards;
         let Some(slot) = shards.open_slot(shard) else { return Vec::new() };
-        let keys = shards.engine().for_shard(shard).into_iter().map(|(key, _)| key);
-        keys.filter_map(|key| match slot.core.lookup(shards.entries(), &key, None) {
-            Lookup::Hit { entry, as_of } => Some(CachedEntry { key, position: as_of, entry }),
-            Lookup::Miss(_) => None,
-        })
-        .collect()
+        engine::servable(shards.engine(), shard, &slot.core)
     }
 
     /// A page of a table of a shard, straight from the database.

@@ -38,7 +38,7 @@ use tokio_util::task::TaskTracker;
 
 use self::fills::Fetched;
 pub use self::handle::LeaderHandle;
-pub use self::inspect::{CachedEntry, LeaderStatus};
+pub use self::inspect::LeaderStatus;
 pub use self::inverse::InverseOptions;
 use self::inverse::Inverses;
 pub use self::metrics::{AnswerLabel, LeaderMetrics, ResetLabel};
