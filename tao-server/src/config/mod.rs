@@ -1,0 +1,216 @@
+//! Configuration of a node: flags over environment over file over defaults, unknown keys refused, everything checked
+//! before anything starts.
+
+mod layers;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tao_leader_follower::engine::EngineKind;
+use tao_schema::limits;
+
+pub use layers::{ConfigError, Layers};
+
+/// What a node is and how it runs. `tao-server config dump` prints it with every default.
+///
+/// Sizes are in bytes, times in milliseconds; the key says so.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeConfig {
+    /// The node's name in the topology; there it has its role, region and advertised address.
+    pub name: String,
+    /// Where to listen for gRPC.
+    pub listen: SocketAddr,
+    /// Where to listen for `/livez`, `/readyz` and `/metrics`. Unauthenticated: keep it on loopback or a private net.
+    pub admin_listen: SocketAddr,
+    /// The topology file.
+    pub topology: PathBuf,
+    /// The graph schema file; empty: the built-in demo schema.
+    pub schema: PathBuf,
+    /// How long SIGTERM waits for requests in flight before it names who is still busy and ends.
+    pub drain_ms: u64,
+    /// Memory for cached entries.
+    pub cache: CacheConfig,
+    /// What is written to stderr.
+    pub log: LogConfig,
+    /// Bounds on what others may ask of this node.
+    pub limits: LimitsConfig,
+    /// Leaders only: writing and reading the databases.
+    pub storage: StorageConfig,
+}
+
+/// `[cache]`
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// Budget for entries with their overhead.
+    pub bytes: u64,
+    /// `quick` (default, measured faster on the hit path) or `moka`.
+    pub engine: EngineName,
+    /// Recent changes kept for each shard, for late fills and for subscribers that come back.
+    pub ring_changes: usize,
+    /// Bytes of recent changes kept for each shard.
+    pub ring_bytes: usize,
+}
+
+/// Name of a cache engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineName {
+    /// quick_cache
+    Quick,
+    /// moka
+    Moka,
+}
+
+impl From<EngineName> for EngineKind {
+    fn from(name: EngineName) -> Self {
+        match name {
+            EngineName::Quick => Self::Quick,
+            EngineName::Moka => Self::Moka,
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// `text` for people, `json` for machines, `auto`: text on a terminal.
+    pub format: LogFormat,
+    /// A filter as `tracing` understands it: `info`, `warn,tao_server=debug`.
+    pub level: String,
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// `[limits]`
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Deadline of a request that names none.
+    pub default_deadline_ms: u64,
+    /// Requests of one pipelined stream that may be under way at once.
+    pub stream_requests: usize,
+    /// Streams and calls of one connection.
+    pub connection_streams: u32,
+    /// Bytes of one message in either direction.
+    pub message_bytes: usize,
+}
+
+/// `[storage]`
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageConfig {
+    /// Connections for reads, for each database server.
+    pub read_connections: usize,
+    /// Writer lanes for each host group.
+    pub writer_lanes: usize,
+    /// Longest time of one SQL statement.
+    pub statement_ms: u64,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 7480)),
+            topology: PathBuf::from("topology.toml"),
+            schema: PathBuf::new(),
+            drain_ms: 10_000,
+            cache: CacheConfig::default(),
+            log: LogConfig::default(),
+            limits: LimitsConfig::default(),
+            storage: StorageConfig::default(),
+        }
+    }
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { bytes: 1 << 30, engine: EngineName::Quick, ring_changes: 4096, ring_bytes: 4 << 20 }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, level: "info".to_owned() }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            default_deadline_ms: 5_000,
+            stream_requests: 4_096,
+            connection_streams: 128,
+            message_bytes: limits::MAX_MESSAGE_BYTES,
+        }
+    }
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { read_connections: 16, writer_lanes: 1, statement_ms: 2_000 }
+    }
+}
+
+impl NodeConfig {
+    /// Checks what types can't say.
+    ///
+    /// # Errors
+    /// Names the key, its value and what it must be.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let refuse = |key: &str, value: String, wanted: &str| {
+            Err(ConfigError::Value { key: key.to_owned(), value, wanted: wanted.to_owned() })
+        };
+        if self.name.is_empty() {
+            return refuse("name", "\"\"".to_owned(), "the node's name in the topology");
+        }
+        if self.cache.bytes < 1 << 20 {
+            return refuse("cache.bytes", self.cache.bytes.to_string(), "at least 1048576 (1 MiB)");
+        }
+        let deadline = self.limits.default_deadline_ms;
+        if deadline == 0 || Duration::from_millis(deadline) > limits::MAX_DEADLINE {
+            return refuse("limits.default_deadline_ms", deadline.to_string(), "1 to 60000");
+        }
+        // Timeouts nest (DESIGN section 6): a caller must outlive the statement that it waits for.
+        if self.storage.statement_ms == 0 || self.storage.statement_ms >= deadline {
+            return refuse(
+                "storage.statement_ms",
+                self.storage.statement_ms.to_string(),
+                "above 0 and below limits.default_deadline_ms, so that a caller outlives the statement it waits for",
+            );
+        }
+        let bytes = self.limits.message_bytes;
+        if !(1 << 16..=limits::MAX_MESSAGE_BYTES).contains(&bytes) {
+            return refuse("limits.message_bytes", bytes.to_string(), "65536 to 4194304");
+        }
+        for (key, value, most) in [
+            ("limits.stream_requests", self.limits.stream_requests, 1 << 20),
+            ("limits.connection_streams", self.limits.connection_streams as usize, 1 << 16),
+            ("cache.ring_changes", self.cache.ring_changes, 1 << 24),
+            ("cache.ring_bytes", self.cache.ring_bytes, 1 << 30),
+            ("storage.read_connections", self.storage.read_connections, 1 << 12),
+            ("storage.writer_lanes", self.storage.writer_lanes, 64),
+        ] {
+            if value == 0 || value > most {
+                return refuse(key, value.to_string(), &format!("1 to {most}"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! `tao.v1.Tao`: what applications call.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tao_leader_follower::follower::FollowerHandle;
+use tao_schema::Result;
+use tao_schema::ops::{ReadReply, ReadRequest, WriteRequest};
+use tao_schema::wire::envelope::{Incoming, ReplyBody, RequestOp, check_frame, decode_request, encode_reply};
+use tao_schema::wire::proto;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::pipeline::{self, RequestHandler};
+use super::{Metadata, ServiceLimits, only_between_nodes};
+
+/// The application's service of a follower.
+#[derive(Clone)]
+pub struct FollowerService {
+    follower: FollowerHandle,
+    metadata: Metadata,
+    limits: ServiceLimits,
+}
+
+impl FollowerService {
+    /// Serves `follower`.
+    pub fn new(follower: FollowerHandle, metadata: Metadata, limits: ServiceLimits) -> Self {
+        Self { follower, metadata, limits }
+    }
+
+    async fn answer_read(&self, read: ReadRequest, deadline: Instant) -> Result<ReadReply> {
+        match self.follower.try_read(&read) {
+            Some(answer) => answer,
+            None => self.follower.read(read, deadline).await,
+        }
+    }
+}
+
+impl RequestHandler for FollowerService {
+    fn answer_now(&self, op: &RequestOp) -> Option<Result<ReplyBody>> {
+        match op {
+            RequestOp::Read(read) => Some(self.follower.try_read(read)?.map(ReplyBody::Read)),
+            RequestOp::Write(_) => None,
+            RequestOp::Fill(_) => Some(Err(only_between_nodes("fill"))),
+            RequestOp::ApplyInverse(_) => Some(Err(only_between_nodes("apply_inverse"))),
+        }
+    }
+
+    async fn answer(&self, op: RequestOp, deadline: Instant) -> Result<ReplyBody> {
+        match op {
+            RequestOp::Read(read) => Ok(ReplyBody::Read(self.follower.read(read, deadline).await?)),
+            RequestOp::Write(write) => {
+                let reply = self.follower.write(write, deadline).await?;
+                Ok(ReplyBody::Write { reply, changes: Vec::new() })
+            }
+            RequestOp::Fill(_) => Err(only_between_nodes("fill")),
+            RequestOp::ApplyInverse(_) => Err(only_between_nodes("apply_inverse")),
+        }
+    }
+}
+
+/// Time that the caller of a unary call still waits, from gRPC's own deadline header.
+fn grpc_timeout<T>(request: &Request<T>) -> Option<Duration> {
+    let text = request.metadata().get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let value = digits.parse::<u64>().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(value.saturating_mul(3_600)),
+        "M" => Duration::from_secs(value.saturating_mul(60)),
+        "S" => Duration::from_secs(value),
+        "m" => Duration::from_millis(value),
+        "u" => Duration::from_micros(value),
+        "n" => Duration::from_nanos(value),
+        _ => return None,
+    })
+}
+
+#[tonic::async_trait]
+impl proto::tao_server::Tao for FollowerService {
+    type PipelineStream = ReceiverStream<std::result::Result<proto::ReplyFrame, Status>>;
+
+    async fn read(
+        &self,
+        request: Request<proto::ReadRequest>,
+    ) -> std::result::Result<Response<proto::ReadReply>, Status> {
+        let deadline = self.limits.deadline(grpc_timeout(&request));
+        let read = ReadRequest::try_from(request.into_inner())?;
+        Ok(Response::new(self.answer_read(read, deadline).await?.into()))
+    }
+
+    async fn write(
+        &self,
+        request: Request<proto::WriteRequest>,
+    ) -> std::result::Result<Response<proto::WriteReply>, Status> {
+        let deadline = self.limits.deadline(grpc_timeout(&request));
+        let write = WriteRequest::try_from(request.into_inner())?;
+        Ok(Response::new(self.follower.write(write, deadline).await?.into()))
+    }
+
+    async fn batch(
+        &self,
+        request: Request<proto::Frame>,
+    ) -> std::result::Result<Response<proto::ReplyFrame>, Status> {
+        let frame = request.into_inner();
+        check_frame(&frame)?;
+        let answers = frame.request.into_iter().map(|request| async move {
+            let Incoming { id, deadline, op } = decode_request(request);
+            let result = match op {
+                Ok(op) => match self.answer_now(&op) {
+                    Some(result) => result,
+                    None => self.answer(op, self.limits.deadline(deadline)).await,
+                },
+                Err(error) => Err(error),
+            };
+            encode_reply(id, result)
+        });
+        Ok(Response::new(proto::ReplyFrame { reply: join_all(answers).await }))
+    }
+
+    async fn pipeline(
+        &self,
+        request: Request<Streaming<proto::Frame>>,
+    ) -> std::result::Result<Response<Self::PipelineStream>, Status> {
+        Ok(Response::new(pipeline::run(self.clone(), request.into_inner(), self.limits.stream())))
+    }
+
+    async fn get_schema(
+        &self,
+        _request: Request<proto::GetSchemaRequest>,
+    ) -> std::result::Result<Response<proto::GetSchemaReply>, Status> {
+        Ok(Response::new(self.metadata.schema()))
+    }
+
+    async fn get_topology(
+        &self,
+        request: Request<proto::GetTopologyRequest>,
+    ) -> std::result::Result<Response<proto::GetTopologyReply>, Status> {
+        Ok(Response::new(self.metadata.topology(request.into_inner().newer_than).await))
+    }
+}

@@ -1,0 +1,108 @@
+//! `tao.v1.Peer`: what a leader offers to followers and to other leaders.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt};
+use tao_leader_follower::leader::LeaderHandle;
+use tao_leader_follower::ports::{ChangeStream, LeaderPeer, SubscriptionControl, WriteAnswer};
+use tao_schema::Result;
+use tao_schema::stream::Subscribe;
+use tao_schema::wire::envelope::{ReplyBody, RequestOp};
+use tao_schema::wire::proto;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::ServiceLimits;
+use super::pipeline::{self, RequestHandler};
+
+/// Messages of a change stream that may share a frame.
+const STREAM_FRAME_MESSAGES: usize = 256;
+
+/// The peers' service of a leader.
+#[derive(Clone)]
+pub struct LeaderService {
+    leader: LeaderHandle,
+    limits: ServiceLimits,
+}
+
+impl LeaderService {
+    /// Serves `leader`.
+    pub fn new(leader: LeaderHandle, limits: ServiceLimits) -> Self {
+        Self { leader, limits }
+    }
+}
+
+impl RequestHandler for LeaderService {
+    fn answer_now(&self, _op: &RequestOp) -> Option<Result<ReplyBody>> {
+        None
+    }
+
+    async fn answer(&self, op: RequestOp, deadline: Instant) -> Result<ReplyBody> {
+        let write = |WriteAnswer { reply, changes }| ReplyBody::Write { reply, changes };
+        Ok(match op {
+            RequestOp::Read(read) => ReplyBody::Read(self.leader.read(read, deadline).await?),
+            RequestOp::Write(request) => write(self.leader.write(request, deadline).await?),
+            RequestOp::Fill(fill) => ReplyBody::Fill(self.leader.fill(fill, deadline).await?),
+            RequestOp::ApplyInverse(states) => write(self.leader.apply_inverse(states, deadline).await?),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl proto::peer_server::Peer for LeaderService {
+    type PipelineStream = ReceiverStream<std::result::Result<proto::ReplyFrame, Status>>;
+    type ChangesStream = Pin<Box<dyn Stream<Item = std::result::Result<proto::StreamFrame, Status>> + Send>>;
+
+    async fn pipeline(
+        &self,
+        request: Request<Streaming<proto::Frame>>,
+    ) -> std::result::Result<Response<Self::PipelineStream>, Status> {
+        Ok(Response::new(pipeline::run(self.clone(), request.into_inner(), self.limits.stream())))
+    }
+
+    async fn changes(
+        &self,
+        request: Request<Streaming<proto::Subscribe>>,
+    ) -> std::result::Result<Response<Self::ChangesStream>, Status> {
+        let mut inbound = request.into_inner();
+        let first = inbound
+            .message()
+            .await?
+            .ok_or_else(|| Status::invalid_argument("the first message must name the follower"))?;
+        let ChangeStream { control, messages } = self.leader.changes(&first.follower).await?;
+        apply(&*control, first).await?;
+        tokio::spawn(read_subscriptions(control, inbound));
+        // Whatever is ready goes into one frame; an idle stream sends at once.
+        let frames = messages.ready_chunks(STREAM_FRAME_MESSAGES).map(|chunk| {
+            let message = chunk
+                .into_iter()
+                .map(|message| message.map(proto::StreamMessage::from))
+                .collect::<Result<Vec<_>>>()?;
+            Ok(proto::StreamFrame { message })
+        });
+        Ok(Response::new(Box::pin(frames)))
+    }
+}
+
+/// Follows the subscriber's wishes until it goes. Ending this also drops `control`, with which the stream ends.
+async fn read_subscriptions(control: Arc<dyn SubscriptionControl>, mut inbound: Streaming<proto::Subscribe>) {
+    while let Ok(Some(wish)) = inbound.message().await {
+        if let Err(error) = apply(&*control, wish).await {
+            tracing::warn!(%error, "subscription refused");
+            return;
+        }
+    }
+}
+
+async fn apply(control: &dyn SubscriptionControl, wish: proto::Subscribe) -> Result<()> {
+    let wish = Subscribe::try_from(wish)?;
+    if !wish.remove.is_empty() {
+        control.unsubscribe(wish.remove).await?;
+    }
+    if !wish.add.is_empty() {
+        control.subscribe(wish.add).await?;
+    }
+    Ok(())
+}

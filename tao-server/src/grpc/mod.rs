@@ -1,0 +1,54 @@
+//! gRPC services of a node: thin translations between the wire and the services of `leader-follower`.
+
+mod follower;
+mod inspect;
+mod leader;
+mod metadata;
+mod pipeline;
+
+use std::time::Duration;
+
+use tao_schema::limits::MAX_DEADLINE;
+use tao_schema::{Error, ErrorCode};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use pipeline::StreamOptions;
+
+pub use follower::FollowerService;
+pub use inspect::{FollowerInspect, LeaderInspect};
+pub use leader::LeaderService;
+pub use metadata::Metadata;
+
+/// Bounds that every service of a node keeps.
+#[derive(Clone, Debug)]
+pub struct ServiceLimits {
+    /// Deadline of a request that names none.
+    pub default_deadline: Duration,
+    /// Requests of one stream that may be under way at once.
+    pub stream_requests: usize,
+    /// Cancelled when the node drains.
+    pub drain: CancellationToken,
+}
+
+impl ServiceLimits {
+    fn stream(&self) -> StreamOptions {
+        StreamOptions {
+            max_requests: self.stream_requests,
+            default_deadline: self.default_deadline,
+            drain: self.drain.clone(),
+        }
+    }
+
+    /// When a request that still has `time` is given up.
+    fn deadline(&self, time: Option<Duration>) -> Instant {
+        Instant::now() + time.unwrap_or(self.default_deadline).min(MAX_DEADLINE)
+    }
+}
+
+fn only_between_nodes(what: &str) -> Error {
+    Error::new(
+        ErrorCode::InvalidArgument,
+        format!("{what} goes between nodes only; applications use read and write of tao.v1.Tao"),
+    )
+}

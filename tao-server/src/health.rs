@@ -1,0 +1,97 @@
+//! Liveness, readiness and metrics over HTTP, for probes and Prometheus.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use parking_lot::Mutex;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// What the admin port tells: whether the node takes work, and its metrics.
+#[derive(Clone)]
+pub struct Health(Arc<Inner>);
+
+struct Inner {
+    ready: AtomicBool,
+    registry: Mutex<Registry>,
+}
+
+impl Health {
+    /// Not ready, with a registry that holds `tao_build_info`.
+    pub fn new(node: &str, role: &'static str) -> Self {
+        let mut registry = Registry::default();
+        let labels = vec![
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("node", node.to_owned()),
+            ("role", role.to_owned()),
+        ];
+        registry.register("tao_build", "Version, name and role of this node", Info::new(labels));
+        Self(Arc::new(Inner { ready: AtomicBool::new(false), registry: Mutex::new(registry) }))
+    }
+
+    /// Registers a component's metrics.
+    pub fn register<T>(&self, component: impl FnOnce(&mut Registry) -> T) -> T {
+        component(&mut self.0.registry.lock())
+    }
+
+    /// Says whether the node takes work.
+    pub fn set_ready(&self, ready: bool) {
+        self.0.ready.store(ready, Ordering::Release);
+    }
+
+    /// Whether the node takes work.
+    pub fn ready(&self) -> bool {
+        self.0.ready.load(Ordering::Acquire)
+    }
+
+    /// Serves until `stop`.
+    ///
+    /// # Errors
+    /// The port can't be had; the message names it.
+    pub async fn serve(self, listen: SocketAddr, stop: CancellationToken) -> anyhow::Result<SocketAddr> {
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|error| anyhow::anyhow!("admin port {listen}: {error}; set admin_listen"))?;
+        let address = listener.local_addr()?;
+        let router = Router::new()
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .with_state(self);
+        tokio::spawn(async move {
+            let serving = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "admin port failed");
+            }
+        });
+        Ok(address)
+    }
+}
+
+async fn readyz(State(health): State<Health>) -> Response {
+    if health.ready() {
+        (StatusCode::OK, "ready\n").into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: starting or draining\n").into_response()
+    }
+}
+
+async fn metrics(State(health): State<Health>) -> Response {
+    let mut text = String::new();
+    match encode(&mut text, &health.0.registry.lock()) {
+        Ok(()) => {
+            ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+                .into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
