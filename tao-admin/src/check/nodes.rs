@@ -1,0 +1,128 @@
+//! The nodes' inspection service, and who is asked what.
+
+use anyhow::{Context, Result};
+use tao_schema::ids::{EdgeKey, ShardId};
+use tao_schema::limits::MAX_MESSAGE_BYTES;
+use tao_schema::topology::{Placement, TierRef, Topology};
+use tao_schema::wire::proto::inspect_client::InspectClient;
+use tao_schema::wire::proto::{self, CachedEntry};
+use tonic::transport::{Channel, Endpoint};
+
+/// Longest time for one answer of a node.
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Connections to every node of a cluster.
+pub struct Nodes {
+    nodes: Vec<Node>,
+    /// Indexes into `nodes`, in the order of the leader tier.
+    leaders: Vec<usize>,
+    placement: Placement,
+}
+
+/// One node.
+pub struct Node {
+    /// Its name in the topology.
+    pub name: String,
+    client: InspectClient<Channel>,
+}
+
+/// The region that is looked at.
+const LEADERS: TierRef = TierRef::leaders(0);
+
+impl Nodes {
+    /// Connects to every node of the topology.
+    pub async fn connect(topology: &Topology) -> Result<Self> {
+        let mut nodes = Vec::new();
+        let mut leaders = Vec::new();
+        for (tier, content) in topology.tiers() {
+            for node in &content.nodes {
+                if tier == LEADERS {
+                    leaders.push(nodes.len());
+                }
+                let client = connect(&node.address)
+                    .await
+                    .with_context(|| format!("{} at {} can't be reached", node.name, node.address))?;
+                nodes.push(Node { name: node.name.clone(), client });
+            }
+        }
+        Ok(Self { nodes, leaders, placement: Placement::compute(topology) })
+    }
+
+    /// Names of all nodes.
+    pub fn names(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.name.clone()).collect()
+    }
+
+    /// All nodes.
+    pub fn iter(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter()
+    }
+
+    fn leader(&self, shard: ShardId) -> Result<InspectClient<Channel>> {
+        let owner = self.placement.owner(LEADERS, shard).context("no leader in the topology")?;
+        let index = self
+            .leaders
+            .get(usize::from(owner))
+            .context("a leader of the placement is not in the topology")?;
+        Ok(self.nodes[*index].client.clone())
+    }
+
+    /// Reads rows and edges of one shard past every cache.
+    pub async fn read(
+        &self,
+        shard: ShardId,
+        keys: Vec<proto::FillRequest>,
+        edges: &[EdgeKey],
+    ) -> Result<proto::ReadStoreReply> {
+        let edge = edges
+            .iter()
+            .map(|edge| proto::ScanKey { id1: edge.id1.0, atype: u32::from(edge.atype.0), id2: edge.id2.0 })
+            .collect();
+        let request = proto::ReadStoreRequest { key: keys, edge };
+        Ok(self.leader(shard)?.read_store(request).await.map_err(says)?.into_inner())
+    }
+
+    /// One page of a table.
+    pub async fn scan(
+        &self,
+        shard: ShardId,
+        table: proto::ScanTable,
+        after: Option<proto::ScanKey>,
+        limit: u32,
+    ) -> Result<proto::ScanStoreReply> {
+        let request =
+            proto::ScanStoreRequest { shard: u32::from(shard.0), table: table.into(), after, limit };
+        Ok(self.leader(shard)?.scan_store(request).await.map_err(says)?.into_inner())
+    }
+}
+
+impl Node {
+    /// Everything that the node would serve from memory for `shard`.
+    pub async fn dump(&self, shard: ShardId) -> Result<Vec<CachedEntry>> {
+        let request = proto::DumpCacheRequest { shard: u32::from(shard.0) };
+        let mut stream = self.client.clone().dump_cache(request).await.map_err(says)?.into_inner();
+        let mut entries = Vec::new();
+        while let Some(page) = stream.message().await.map_err(says)? {
+            entries.extend(page.entry);
+        }
+        Ok(entries)
+    }
+}
+
+/// Connects to a node's inspection service.
+///
+/// # Errors
+/// It can't be reached.
+pub async fn connect(address: &str) -> Result<InspectClient<Channel>> {
+    let channel = Endpoint::new(format!("http://{address}"))?
+        .connect_timeout(TIMEOUT)
+        .timeout(TIMEOUT)
+        .connect()
+        .await?;
+    Ok(InspectClient::new(channel).max_decoding_message_size(2 * MAX_MESSAGE_BYTES))
+}
+
+/// What a node says, as the tier's own error.
+pub fn says(status: tonic::Status) -> anyhow::Error {
+    anyhow::Error::from(tao_schema::Error::from(status))
+}

@@ -1,0 +1,123 @@
+//! `tao dev`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use tao_server::config::LogConfig;
+use tao_server::dev::{DevCluster, DevOptions, StorageChoice};
+use tao_server::ready::ReadyFile;
+use tao_server::{logging, node};
+
+use crate::Common;
+use crate::output::say;
+
+/// A whole region in one command: databases, leaders, followers. For development only: no authentication, and
+/// without --data-dir the data is deleted on exit.
+#[derive(Args)]
+pub struct Dev {
+    /// Where the data lives: `auto` uses a MySQL or MariaDB server binary if one is found (TAO_MYSQLD, else the PATH),
+    /// else memory.
+    #[arg(long, value_enum, default_value_t = StorageArg::Auto)]
+    storage: StorageArg,
+    /// Logical shards.
+    #[arg(long, default_value_t = 64)]
+    shards: u32,
+    /// Database servers.
+    #[arg(long, default_value_t = 2)]
+    db_servers: usize,
+    /// Followers.
+    #[arg(long, default_value_t = 2)]
+    followers: usize,
+    /// Leaders.
+    #[arg(long, default_value_t = 1)]
+    leaders: usize,
+    /// Keeps the databases in this folder, to go on with later.
+    #[arg(long, value_name = "D")]
+    data_dir: Option<PathBuf>,
+    /// Writes one line of JSON here when everything is ready, for --cluster. Default: where the other commands look for
+    /// the local dev cluster.
+    #[arg(long, value_name = "F")]
+    ready_file: Option<PathBuf>,
+    /// A graph schema file; default: the demo schema.
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
+    /// First port to try; others are taken where one is in use. 0: any free ports.
+    #[arg(long, default_value_t = 7400, value_name = "PORT")]
+    port: u16,
+    /// Memory of each node's cache, in MiB.
+    #[arg(long, default_value_t = 512, value_name = "MIB")]
+    cache_mib: u64,
+    /// What the nodes log: error, warn, info, debug, or a filter.
+    #[arg(long, default_value = "warn", env = "TAO_LOG_LEVEL")]
+    log_level: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum StorageArg {
+    Auto,
+    Mysql,
+    Memory,
+}
+
+impl Dev {
+    /// Runs until SIGINT or SIGTERM.
+    pub async fn run(self, _common: &Common) -> Result<ExitCode> {
+        logging::install(&LogConfig { level: self.log_level.clone(), ..LogConfig::default() })?;
+        let storage = match self.storage {
+            StorageArg::Auto => StorageChoice::Auto,
+            StorageArg::Mysql => StorageChoice::MySql,
+            StorageArg::Memory => StorageChoice::Memory,
+        };
+        let options = DevOptions {
+            storage,
+            shards: self.shards,
+            db_servers: self.db_servers,
+            followers: self.followers,
+            leaders: self.leaders,
+            data_dir: self.data_dir,
+            schema: self.schema,
+            base_port: self.port,
+            cache_bytes: self.cache_mib << 20,
+        };
+        // A signal while parts are still starting must take down those that run: start in a task that owns them.
+        let starting = tokio::spawn(DevCluster::start(options));
+        let cluster = starting.await.context("starting")??;
+        let path = self.ready_file.unwrap_or_else(ReadyFile::default_path);
+        cluster.ready().write(&path).with_context(|| format!("ready file {}", path.display()))?;
+        banner(cluster.ready());
+        node::signal().await?;
+        say("stopping");
+        // Only our own: another dev cluster may have taken the place meanwhile.
+        if ReadyFile::read(&path).is_ok_and(|ready| ready.pid == std::process::id()) {
+            let _already_gone = std::fs::remove_file(&path);
+        }
+        cluster.stop().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn banner(ready: &ReadyFile) {
+    say(&format!("ready in {:.1} s: {}, {} shards", ready.ready_seconds, ready.engine, ready.shards));
+    for region in &ready.regions {
+        for (role, nodes) in [("follower", &region.followers), ("leader", &region.leaders)] {
+            for node in nodes {
+                say(&format!(
+                    "  {role:<9} {:<12} grpc {:<16} http://{}/metrics",
+                    node.name, node.address, node.admin
+                ));
+            }
+        }
+    }
+    for database in &ready.databases {
+        say(&format!("  database  host group {:<2} {}", database.host_group, database.address));
+    }
+    say("\ntry, in another terminal:");
+    say("  tao object add user name=Ann        # prints its id");
+    say("  tao object add user name=Bob");
+    say("  tao assoc add ID1 friend ID2");
+    say("  tao assoc range ID1 friend --explain");
+    say("  tao check --deep");
+    say("\nDEVELOPMENT ONLY: no authentication. Ctrl-C stops everything.");
+}

@@ -1,0 +1,30 @@
+//! A file a verb.
+
+pub mod assoc;
+pub mod check;
+pub mod dev;
+pub mod id;
+pub mod load;
+pub mod object;
+pub mod schema;
+pub mod status;
+mod values;
+
+use tao_schema::{Error, ErrorCode};
+
+/// The documented exit code of an error.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<Error>().map(|error| error.code) {
+        Some(ErrorCode::OutcomeUnknown | ErrorCode::RetryTooLate) => 4,
+        Some(ErrorCode::InvalidArgument | ErrorCode::NoSuchShard) => 2,
+        Some(ErrorCode::NotFound | ErrorCode::PreconditionFailed) => 1,
+        Some(_) => 3,
+        None if error.downcast_ref::<UsageError>().is_some() => 2,
+        None => 3,
+    }
+}
+
+/// Input that can't be understood.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);

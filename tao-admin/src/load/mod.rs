@@ -1,0 +1,7 @@
+//! `tao load`: real edge lists through the SDK.
+
+mod edge_list;
+mod run;
+
+pub use edge_list::{Format, Source};
+pub use run::{LoadReport, Loader};
