@@ -1,0 +1,2 @@
+INSERT INTO plain.assoc (id1, atype, id2, time, data) VALUES (?, ?, ?, ?, ?)
+ON DUPLICATE KEY UPDATE time = VALUES(time), data = VALUES(data)

@@ -1,0 +1,1 @@
+SET SESSION autocommit = 0, SESSION transaction_isolation = 'READ-COMMITTED'
