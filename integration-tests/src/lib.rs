@@ -1,1 +1,9 @@
-//! integration-tests
+//! Whole regions under test: real processes, real databases, real sockets. Everything is taken down when its handle goes.
+
+mod binaries;
+mod process;
+mod region;
+
+pub use binaries::{run_tao, tao, tao_server};
+pub use process::Process;
+pub use region::{DevRegion, Region, RegionOptions};

@@ -1,0 +1,5 @@
+//! Scenarios over whole regions. One test binary: linking dominates.
+
+mod command;
+mod failures;
+mod graph;
