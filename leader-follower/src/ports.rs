@@ -72,7 +72,8 @@ pub trait LeaderPeer: Send + Sync + 'static {
 pub struct WriteAnswer {
     /// For the client.
     pub reply: WriteReply,
-    /// The whole change of each shard written.
+    /// Of each shard written, the change with the items that the write touched, each item whole (R18a); others of the
+    /// same transaction are left out. So it may be applied item by item, but says nothing about the watermark.
     pub changes: Vec<Arc<ShardChange>>,
 }
 

@@ -5,6 +5,7 @@
 //! published in the order of its log. A lane waits for its store and for nothing else, least of all for another
 //! lane or an RPC (R23): two leaders whose queues are full of each other's inverses still drain.
 
+mod commit;
 mod job;
 mod lane;
 mod metrics;
@@ -50,6 +51,9 @@ pub struct LaneOptions {
     pub busy_pause: (Duration, Duration),
     /// How many such units of a lane are tried at the same time, each on a connection.
     pub busy_parallel: usize,
+    /// How long a lane waits for a unit that was taken alone, and for whose row the store may wait, before it goes on
+    /// with other shards.
+    pub lone_patience: Duration,
 }
 
 impl Default for LaneOptions {
@@ -65,6 +69,7 @@ impl Default for LaneOptions {
             bookkeeping_wait: Duration::from_millis(20),
             busy_pause: (Duration::from_millis(5), Duration::from_millis(200)),
             busy_parallel: 4,
+            lone_patience: Duration::from_millis(20),
         }
     }
 }

@@ -254,9 +254,11 @@ impl State {
             let Some(reads) = self.shards.get_mut(&shard) else { continue };
             reads.listed = false;
             while reads.reading < options.keys_per_shard.max(1) {
-                let fits =
-                    |job: &mut ReadJob| batch.is_empty() || keys + job.keys.len() <= options.batch_keys;
-                let Some(job) = reads.waiting.pop_front_if(fits) else { break };
+                let fits = |job: &ReadJob| batch.is_empty() || keys + job.keys.len() <= options.batch_keys;
+                if !reads.waiting.front().is_some_and(fits) {
+                    break;
+                }
+                let Some(job) = reads.waiting.pop_front() else { break };
                 keys += job.keys.len();
                 reads.reading += job.keys.len();
                 self.waiting -= job.keys.len();

@@ -1,0 +1,297 @@
+//! Leaders on memory databases, called directly.
+
+mod faults;
+mod fills;
+mod inverses;
+mod streams;
+mod writes;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tao_schema::fields::EncodedFields;
+use tao_schema::graph_schema::GraphSchema;
+use tao_schema::ids::{
+    AssocType, EdgeKey, Epoch, HostGroupId, ListKey, ObjectId, Position, RequestId, ShardId, Time,
+};
+use tao_schema::ops::{
+    Answer, FillKey, FillReply, FillRequest, ReadOp, ReadReply, ReadRequest, WriteOp, WriteRequest,
+};
+use tao_schema::rows::ShardState;
+use tao_schema::topology::Topology;
+use tao_schema::{Error, Result};
+use tao_shard_store::memory::{MemoryDatabase, MemoryOptions, MemoryStore};
+use tao_shard_store::store::{PendingInverse, ReadKey, ScanPage, ShardRow, SharedStore, Snapshot, Table};
+use tao_shard_store::write::{Batch, BatchResult};
+use tao_shard_store::{ShardStore, StoreError};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+use super::*;
+use crate::ports::{Cluster, LeaderPeer};
+
+const FOLLOWS: AssocType = AssocType(1);
+const FRIEND: AssocType = AssocType(2);
+const LIKES: AssocType = AssocType(3);
+const LIKED_BY: AssocType = AssocType(4);
+/// Queries return at most five of these.
+const SHORT: AssocType = AssocType(5);
+
+const SCHEMA: &str = r#"
+format = 1
+[object.thing]
+id = 1
+[assoc.follows]
+id = 1
+[assoc.friend]
+id = 2
+symmetric = true
+[assoc.likes]
+id = 3
+inverse = "liked_by"
+[assoc.liked_by]
+id = 4
+[assoc.short]
+id = 5
+query_limit = 5
+"#;
+
+/// Even shards are on host group 1, odd ones on 2.
+const TOPOLOGY: &str = r#"
+version = 1
+cluster = "test"
+shards = 8
+[[regions]]
+name = "here"
+leaders = { name = "leaders", nodes = [
+    { name = "leader-1", address = "127.0.0.1:1" }, { name = "leader-2", address = "127.0.0.1:2" } ] }
+[[host_groups]]
+id = 1
+master = "here"
+[[host_groups]]
+id = 2
+master = "here"
+"#;
+
+/// Two databases, and the leaders on them by name.
+struct World {
+    databases: [MemoryDatabase; 2],
+    cluster: ClusterView,
+    leaders: Arc<Directory>,
+    options: LeaderOptions,
+}
+
+#[derive(Default)]
+struct Directory(Mutex<HashMap<String, Arc<dyn LeaderPeer>>>);
+
+impl LeaderPeers for Directory {
+    fn leader(&self, name: &str) -> Option<Arc<dyn LeaderPeer>> {
+        self.0.lock().get(name).cloned()
+    }
+}
+
+/// A leader with the stores under it.
+struct Node {
+    handle: LeaderHandle,
+    stores: [Arc<Gate>; 2],
+}
+
+/// A store that counts reads and can hold them.
+struct Gate {
+    store: MemoryStore,
+    keys_read: AtomicUsize,
+    /// Reads take a permit each, and give it back.
+    open: Semaphore,
+}
+
+impl World {
+    async fn new() -> Self {
+        let databases = [(); 2].map(|()| MemoryDatabase::new(MemoryOptions::default()));
+        let topology = Arc::new(Topology::parse(TOPOLOGY, "test.toml").unwrap());
+        let world = Self {
+            databases,
+            cluster: Arc::new(ArcSwap::from_pointee(Cluster::new(topology))),
+            leaders: Arc::default(),
+            options: LeaderOptions::default(),
+        };
+        for (group, database) in world.databases.iter().enumerate() {
+            let shards: Vec<ShardId> =
+                (0..8).filter(|shard| shard % 2 == group as u16).map(ShardId).collect();
+            MemoryStore::open(database).create_shards(&shards, Epoch(1)).await.unwrap();
+        }
+        world
+    }
+
+    /// Starts a leader and puts it into the directory, in place of an earlier one of its name.
+    fn start(&self, name: &str) -> Node {
+        let gate = |at: usize| {
+            let store = MemoryStore::open(&self.databases[at]);
+            Arc::new(Gate { store, keys_read: AtomicUsize::new(0), open: Semaphore::new(1_000) })
+        };
+        let stores = [gate(0), gate(1)];
+        let shared = |at: usize| (HostGroupId(at as u16 + 1), Arc::clone(&stores[at]) as SharedStore);
+        let context = LeaderContext {
+            node: name.to_owned(),
+            schema: Arc::new(GraphSchema::parse(SCHEMA, "test.toml").unwrap()),
+            cluster: Arc::clone(&self.cluster),
+            stores: HashMap::from([shared(0), shared(1)]),
+            peers: Arc::clone(&self.leaders) as _,
+            stale_topology: Arc::new(Notify::new()),
+        };
+        let handle = Leader::start(self.options.clone(), context, &mut Registry::default());
+        self.leaders.0.lock().insert(name.to_owned(), Arc::new(handle.clone()));
+        Node { handle, stores }
+    }
+
+    /// A shard of the host group (0 or 1) that the leader owns.
+    fn shard_of(&self, leader: &str, group: u16) -> ShardId {
+        let cluster = self.cluster.load();
+        let (tier, node) = cluster.topology.node_named(leader).unwrap();
+        cluster.placement.owned_by(tier, node).find(|shard| shard.0 % 2 == group).unwrap()
+    }
+}
+
+impl Node {
+    async fn write(&self, op: WriteOp) -> Result<WriteAnswer> {
+        self.send(request(op)).await
+    }
+
+    async fn send(&self, request: WriteRequest) -> Result<WriteAnswer> {
+        self.handle.write(request, soon()).await
+    }
+
+    async fn read(&self, op: ReadOp, at_least: Option<Position>) -> Result<ReadReply> {
+        self.handle.read(ReadRequest { op, at_least, explain: true }, soon()).await
+    }
+
+    async fn fill(&self, key: FillKey, at_least: Option<Position>) -> Result<FillReply> {
+        self.handle.fill(FillRequest { key, at_least }, soon()).await
+    }
+
+    async fn count(&self, list: ListKey) -> u64 {
+        match self.read(ReadOp::AssocCount(list), None).await.unwrap().answer {
+            Answer::Count { count, .. } => count,
+            other => panic!("a count was asked for, got {other:?}"),
+        }
+    }
+
+    fn keys_read(&self) -> usize {
+        self.stores.iter().map(|store| store.keys_read.load(Ordering::SeqCst)).sum()
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
+
+/// Requests have ids of their own, the same in every run.
+fn request(op: WriteOp) -> WriteRequest {
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    let id = RequestId(NEXT.fetch_add(1, Ordering::Relaxed) as u128);
+    WriteRequest { id, age: Duration::ZERO, ops: vec![op] }
+}
+
+fn object(shard: ShardId, local: u64) -> ObjectId {
+    ObjectId::new(shard, local | 1 << 40)
+}
+
+fn add(id1: ObjectId, atype: AssocType, id2: ObjectId, time: u32) -> WriteOp {
+    let edge = EdgeKey { id1, atype, id2 };
+    WriteOp::AssocAdd {
+        edge,
+        time: Time(time),
+        fields: EncodedFields::new(),
+        create_only: false,
+        expected: None,
+    }
+}
+
+fn list(id1: ObjectId, atype: AssocType) -> ListKey {
+    ListKey { id1, atype }
+}
+
+#[async_trait]
+impl ShardStore for Gate {
+    fn describe(&self) -> String {
+        self.store.describe()
+    }
+
+    async fn commit(&self, batch: Batch) -> std::result::Result<BatchResult, StoreError> {
+        self.store.commit(batch).await
+    }
+
+    async fn read(&self, keys: &[ReadKey]) -> std::result::Result<Vec<Result<Snapshot>>, StoreError> {
+        self.keys_read.fetch_add(keys.len(), Ordering::SeqCst);
+        let _open = self.open.acquire().await;
+        self.store.read(keys).await
+    }
+
+    async fn shard_rows(&self) -> std::result::Result<Vec<ShardRow>, StoreError> {
+        self.store.shard_rows().await
+    }
+
+    async fn create_shards(&self, shards: &[ShardId], epoch: Epoch) -> std::result::Result<(), StoreError> {
+        self.store.create_shards(shards, epoch).await
+    }
+
+    async fn change_state(
+        &self,
+        shard: ShardId,
+        epoch: Epoch,
+        from: ShardState,
+        to: ShardState,
+    ) -> std::result::Result<bool, StoreError> {
+        self.store.change_state(shard, epoch, from, to).await
+    }
+
+    async fn outbox(
+        &self,
+        shard: ShardId,
+        after: Option<EdgeKey>,
+        limit: usize,
+    ) -> std::result::Result<Vec<PendingInverse>, StoreError> {
+        self.store.outbox(shard, after, limit).await
+    }
+
+    async fn scan(
+        &self,
+        shard: ShardId,
+        table: Table,
+        after: Option<EdgeKey>,
+        limit: usize,
+    ) -> std::result::Result<ScanPage, StoreError> {
+        self.store.scan(shard, table, after, limit).await
+    }
+
+    async fn purge(
+        &self,
+        shard: ShardId,
+        requests: Duration,
+        tombstones: Duration,
+    ) -> std::result::Result<u64, StoreError> {
+        self.store.purge(shard, requests, tombstones).await
+    }
+}
+
+/// Waits for something that background work brings, in paused time.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..10_000 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never came: {what}");
+}
+
+fn assert_code<T: std::fmt::Debug>(result: Result<T>, code: tao_schema::ErrorCode) -> Error {
+    let error = result.expect_err("an error was expected");
+    assert_eq!(error.code, code, "{error}");
+    error
+}
