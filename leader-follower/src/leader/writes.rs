@@ -250,8 +250,11 @@ impl<'a> Answer<'a> {
         }
         for change in changes {
             let known = |other: &Arc<ShardChange>| other.shard == change.shard && other.seq == change.seq;
-            if !self.changes.iter().any(known) {
-                self.changes.push(narrowed(change, self.keys));
+            let own = narrowed(change, self.keys);
+            // A write that changed nothing has no part in its transaction's change: what it was told is then kept as
+            // a floor by whoever passes it on, as for a replay.
+            if !own.items.is_empty() && !self.changes.iter().any(known) {
+                self.changes.push(own);
             }
         }
         self.changes.sort_by_key(|change| (change.shard, change.epoch, change.seq));
