@@ -3,6 +3,6 @@
 SELECT 0 AS kind, NULL AS id1, NULL AS atype, NULL AS id2, NULL AS time, epoch, seq, NULL AS inverse_atype, NULL AS present, NULL AS data
 FROM shard WHERE shard = ?
 UNION ALL
-SELECT * FROM (
-  SELECT 1 AS kind, id, NULL AS atype, NULL AS id2, otype, NULL AS epoch, version, NULL AS inverse_atype, NULL AS present, data FROM object FORCE INDEX (PRIMARY)
+SELECT 1, id, NULL, NULL, otype, NULL, version, NULL, NULL, data FROM (
+  SELECT id, otype, version, data FROM object FORCE INDEX (PRIMARY)
   WHERE id >= ? AND id <= ? ORDER BY id LIMIT ?) AS page

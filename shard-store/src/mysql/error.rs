@@ -42,6 +42,11 @@ impl Failure {
             Driver::Driver(DriverError::UnexpectedPacket { .. } | DriverError::PacketOutOfOrder) => {
                 (None, StoreErrorKind::Unavailable, "an answer out of order".to_owned())
             }
+            Driver::Driver(DriverError::UnknownAuthPlugin { .. } | DriverError::CleartextPluginDisabled) => {
+                let text =
+                    "access denied: user unknown, or of an authentication method that is not supported";
+                (None, StoreErrorKind::Incompatible, text.to_owned())
+            }
             Driver::Driver(error) => (None, StoreErrorKind::Rejected, error.to_string()),
             Driver::Other(_) => (None, StoreErrorKind::Unavailable, "the driver failed".to_owned()),
             Driver::Url(_) => (None, StoreErrorKind::Rejected, "the address is not valid".to_owned()),
