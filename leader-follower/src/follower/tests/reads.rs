@@ -175,5 +175,5 @@ async fn a_dump_shows_what_would_be_served_and_where_it_is_right() {
     assert_eq!(f.follower.cache_stats().entries, 2);
     drop(stream);
     settle().await;
-    assert_eq!(f.follower.dump(SHARD), [], "not continuous: nothing would be served");
+    assert!(f.follower.dump(SHARD).is_empty(), "not continuous: nothing would be served");
 }
