@@ -113,9 +113,9 @@ impl DevCluster {
                 admin: node.admin.to_string(),
             };
             if place.leader {
-                region.leaders.push(ready)
+                region.leaders.push(ready);
             } else {
-                region.followers.push(ready)
+                region.followers.push(ready);
             }
             nodes.push(node);
         }
