@@ -1,6 +1,6 @@
 //! A lane's bounded queue.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -169,29 +169,25 @@ struct BatchBuilder<'a> {
     jobs: Vec<Queued>,
     ops: usize,
     bytes: usize,
-    requests: HashSet<tao_schema::ids::RequestId, foldhash::fast::RandomState>,
     options: &'a LaneOptions,
 }
 
 impl<'a> BatchBuilder<'a> {
     fn new(options: &'a LaneOptions) -> Self {
-        Self { jobs: Vec::new(), ops: 0, bytes: 0, requests: HashSet::default(), options }
+        Self { jobs: Vec::new(), ops: 0, bytes: 0, options }
     }
 
-    /// Whether the job fits. The first always does, whatever its size. A second attempt of a request in this batch
-    /// waits for the next, where its first outcome is known (R3).
+    /// Whether the job fits. The first always does, whatever its size.
     fn takes(&self, job: &Queued) -> bool {
-        let repeated = job.job.unit.request.is_some_and(|request| self.requests.contains(&request.id));
         let fits = self.ops + job.ops <= self.options.batch_ops
             && self.bytes + job.bytes <= self.options.batch_bytes;
-        self.jobs.is_empty() || fits && !repeated
+        self.jobs.is_empty() || fits
     }
 
     fn push(&mut self, job: Option<Queued>) {
         let Some(job) = job else { return };
         self.ops += job.ops;
         self.bytes += job.bytes;
-        self.requests.extend(job.job.unit.request.map(|request| request.id));
         self.jobs.push(job);
     }
 }

@@ -254,7 +254,7 @@ async fn a_shard_of_another_epoch_is_not_written_and_the_topology_is_asked_for()
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_attempts_of_one_request_are_not_in_one_batch() {
+async fn two_attempts_of_one_request_in_one_batch_have_one_effect() {
     let bench = bench(LaneOptions::default()).await;
     let hold = bench.database.hold_commits();
     let before = bench.write(put(2, 1));

@@ -114,15 +114,17 @@ async fn a_poisoned_pair_holds_up_no_other() {
     });
     // The other leader would take the pair to its own lane: it must meet the poison there, too.
     one.stores[1].store.set_poison(move |unit| unit.shard == there);
+    // All are committed at once, so that the bad one shares its first call with others.
+    let hold = world.databases[0].hold_commits();
     let short = Instant::now() + Duration::from_secs(1);
-    let answer = one.handle.write(request(add(a, LIKES, bad, 1)), short);
-    let others = async {
-        for id2 in 1..20 {
-            one.write(add(a, LIKES, object(there, id2), 1)).await.unwrap();
-        }
+    let write = |id2: ObjectId| one.handle.write(request(add(a, LIKES, id2, 1)), short);
+    let ids = std::iter::once(bad).chain((1..20).map(|id2| object(there, id2)));
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        drop(hold);
     };
-    let (answer, ()) = tokio::join!(answer, others);
-    assert!(answer.unwrap().reply.inverse_pending);
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(ids.map(write)), release);
+    assert!(answers[0].as_ref().unwrap().reply.inverse_pending);
     until("all but one", async || two.stores[0].outbox(here, None, 100).await.unwrap().len() == 1).await;
     for id2 in 1..20 {
         assert_eq!(two.count(list(object(there, id2), LIKED_BY)).await, 1);
