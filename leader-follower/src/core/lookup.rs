@@ -67,14 +67,15 @@ pub(super) struct View {
 impl View {
     /// Whether a reader that demands `at_least` can be answered from memory at all.
     pub(super) fn admit(&self, at_least: Option<Position>) -> Result<(), MissReason> {
-        if !self.continuous {
-            return Err(MissReason::NoStream);
+        // The epoch first: whoever goes on to the database for want of a stream must not compare the seqs of two
+        // epochs there (R19). A core that knows no epoch yet has nothing to compare.
+        if let Some(token) = at_least
+            && self.epoch != Epoch(0)
+            && lineage(self.epoch, self.first_seq, token.epoch, token.seq) != Lineage::Same
+        {
+            return Err(MissReason::OtherEpoch { ours: self.epoch });
         }
-        let Some(token) = at_least else { return Ok(()) };
-        match lineage(self.epoch, self.first_seq, token.epoch, token.seq) {
-            Lineage::Same => Ok(()),
-            Lineage::Newer | Lineage::Older => Err(MissReason::OtherEpoch { ours: self.epoch }),
-        }
+        if self.continuous { Ok(()) } else { Err(MissReason::NoStream) }
     }
 
     /// What the entry answers. `watermark` was read before the entry was (R11).

@@ -150,10 +150,10 @@ impl<K: Eq + Hash, V> FillGuard<K, V> {
         self.finish(Ok((as_of, value)));
     }
 
-    /// Hands a failure to the waiters. A deadline is the caller's own: its waiters may have more time, and join
-    /// again.
+    /// Hands a failure to the waiters. A deadline is the caller's own, and so is a token that was lost: its waiters may
+    /// have more time, or ask for less, and join again.
     pub fn fail(self, error: Error) {
-        if error.code != ErrorCode::DeadlineExceeded {
+        if !matches!(error.code, ErrorCode::DeadlineExceeded | ErrorCode::LostEpoch) {
             self.finish(Err(error));
         }
     }

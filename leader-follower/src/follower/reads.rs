@@ -157,6 +157,8 @@ impl Shared {
                         let from = Origin { source: filled.source, leader: Some(&*filled.leader), reason };
                         return Ok(self.reply(request, answer, filled.position, from));
                     }
+                    // It was asked for, and is not there: edges so large that a fill stops before them.
+                    Serve::NeedEdges(edges) if asked(key) >= edges => step = Step::Through,
                     Serve::NeedEdges(edges) => step = Step::Fill(deeper(key_of(op), edges)),
                     Serve::Through => step = Step::Through,
                 },
@@ -172,14 +174,15 @@ impl Shared {
     fn need(&self, slot: &ShardSlot, request: &ReadRequest) -> Option<Position> {
         let shard = request.op.shard();
         let seq = slot.core.floor(&key_of(&request.op));
-        match request.at_least {
-            Some(token) if token.seq >= seq => return Some(token),
-            None if seq == Seq::ZERO => return None,
-            _ => {}
-        }
         let known = slot.core.position().epoch;
-        let epoch = if known == Epoch(0) { self.leaders.epoch(shard)? } else { known };
-        Some(Position { shard, epoch, seq })
+        let epoch = if known == Epoch(0) { self.leaders.epoch(shard) } else { Some(known) };
+        match (request.at_least, epoch) {
+            // Of another epoch than the floor: only the leader knows whether that one reached it, or lost it (R19), so
+            // it must see the token itself. What a user was promised goes before what this node has shown to anybody.
+            (Some(token), epoch) if token.seq >= seq || epoch != Some(token.epoch) => Some(token),
+            (_, Some(epoch)) if seq > Seq::ZERO => Some(Position { shard, epoch, seq }),
+            (token, _) => token,
+        }
     }
 
     /// Asks the leader for the answer itself. Nothing stays in memory but the promise not to go back behind it.
@@ -329,6 +332,14 @@ fn deeper(key: Key, edges: u32) -> FillKey {
             let edges = edges.checked_next_power_of_two().unwrap_or(edges).min(MAX_QUERY_LIMIT.max(edges));
             FillKey::List { key, edges }
         }
+    }
+}
+
+/// How many edges a fill asks for.
+const fn asked(key: FillKey) -> u32 {
+    match key {
+        FillKey::Object(_) => 0,
+        FillKey::List { edges, .. } => edges,
     }
 }
 

@@ -8,7 +8,7 @@ use tao_schema::{Error, ErrorCode, Result};
 use tokio::time::Instant;
 
 use super::shared::{Shared, no_such_shard};
-use crate::core::{Answered, Key};
+use crate::core::{Answered, Key, key_of};
 use crate::ports::WriteAnswer;
 
 impl Shared {
@@ -94,13 +94,14 @@ impl Shared {
         Err(unknown.or(last).unwrap_or_else(|| no_leader(shard)))
     }
 
-    /// Makes this node's next answers know the write: by its changes where they came, else by floors.
+    /// Makes this node's next answers know the write: by its changes where they came, else by floors. Key by key: an
+    /// operation that found nothing to do has no part in the change of its neighbours, and what it was told holds too.
     fn note(&self, ops: &[WriteOp], answer: &WriteAnswer) {
-        let mut applied: Vec<ShardId> = Vec::with_capacity(answer.changes.len());
+        let mut applied: Vec<Key> = Vec::with_capacity(answer.changes.len());
         for change in &answer.changes {
             let Some(slot) = self.shards.touch(change.shard) else { continue };
             match slot.core.with(|core| core.on_answer(change, &*self.entries)) {
-                Answered::Applied => applied.push(change.shard),
+                Answered::Applied => applied.extend(change.items.iter().map(key_of)),
                 // No news to this lineage; floors below do no harm.
                 Answered::OlderEpoch => {}
                 // A shard that was never subscribed knows of no epoch: that says nothing about the topology.
@@ -113,7 +114,7 @@ impl Shared {
                 let shard = key.shard();
                 let position = answer.reply.positions.iter().find(|position| position.shard == shard);
                 if let Some(position) = position
-                    && !applied.contains(&shard)
+                    && !applied.contains(&key)
                     && let Some(slot) = self.shards.touch(shard)
                 {
                     self.raise_floor(slot, key, position.seq);

@@ -90,8 +90,6 @@ impl Inner {
                 Ok(Waited::Ready(fetched)) => return Ok(fetched),
                 // One fill that began after this caller came is enough: it leads or joins that next.
                 Ok(Waited::TooOld(_) | Waited::Abandoned) => {}
-                // Lost for the token of the one that led, not for this caller's.
-                Ok(Waited::Failed(error)) if error.code == ErrorCode::LostEpoch => {}
                 Ok(Waited::Failed(error)) => return Err(error),
                 Err(_) => {
                     let message = "the deadline passed while another caller's fill was awaited";

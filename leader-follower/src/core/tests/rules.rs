@@ -247,11 +247,11 @@ fn epochs() {
     check(
         "a stream of another epoch",
         "reset 2/10; change 1/11 o=1; subscribed 2/10; hb 3/10; subscribed 2/10; change 3/11; read o >=3/1",
-        "Lost(OlderEpoch); Lost(NewerEpoch); Lost(NewerEpoch); no stream",
+        "Lost(OlderEpoch); Lost(NewerEpoch); Lost(NewerEpoch); other epoch",
     );
     check(
         "a token of an epoch not heard of",
-        "reset 2/10; fill o=1v9 @2/10; read o >=3/1",
-        "stored 1@10; other epoch",
+        "reset 2/10; fill o=1v9 @2/10; read o >=3/1; lost; read o >=3/1; read o >=2/1",
+        "stored 1@10; other epoch; other epoch; no stream",
     );
 }

@@ -142,6 +142,56 @@ async fn a_read_deeper_than_memory_fills_deeper() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_too_large_for_a_fill_is_asked_for_once_and_then_the_leader_answers() {
+    let mut f = fixture();
+    let _stream = f.live_at(10).await;
+    let key = ListKey { id1: id(1), atype: AssocType(1) };
+    let list = |held: u64| {
+        let mut edges = PackedEdgesBuilder::with_capacity(held as usize);
+        (0..held).for_each(|n| edges.push(id(100 - n), Time(1_000 - n as u32), &[]));
+        ListRow { count: 5, version: Seq(9), edges: edges.finish() }
+    };
+    let range = ReadRequest { op: ReadOp::AssocRange { list: key, pos: 0, limit: 5 }, ..get(1) };
+    let read = f.spawn_read(range);
+    // A prefix that stops at its limit of bytes is shorter than was asked for.
+    let (_, answer) = next(&mut f.leaders[0].fills).await;
+    answer.send(Ok(FillReply { row: FillRow::List(list(2)), ..filled(10, None) })).unwrap();
+    let (_, answer) = next(&mut f.leaders[0].reads).await;
+    let whole = Answer::Edges { edges: list(5).edges, version: Seq(9) };
+    answer.send(Ok(ReadReply { position: at(10), answer: whole, explain: None })).unwrap();
+    let Answer::Edges { edges, .. } = read.await.unwrap().unwrap().answer else { panic!("not edges") };
+    assert_eq!(edges.count(), 5);
+    assert!(f.leaders[0].fills.try_recv().is_err(), "asking again brings the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_token_is_its_holders_alone() {
+    let mut f = fixture();
+    let _stream = f.live_at(10).await;
+    let lost = f.spawn_read(get_at_least(1, 50));
+    let (_, answer) = next(&mut f.leaders[0].fills).await;
+    let plain = f.spawn_read(get(1));
+    settle().await;
+    answer.send(Err(Error::new(ErrorCode::LostEpoch, "50 was lost"))).unwrap();
+    assert_eq!(lost.await.unwrap().unwrap_err().code, ErrorCode::LostEpoch);
+    assert_eq!(f.leaders[0].answer_fill(10, None).await.at_least, Some(at(10)), "the other asks for itself");
+    assert_eq!(shown(&plain.await.unwrap().unwrap()), (None, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_another_epoch_goes_up_as_it_is() {
+    let mut f = fixture();
+    let _stream = f.live_at(10).await;
+    // The floor, 10 in epoch 1, must not stand in for it: a leader that is still there has 10, and may have lost 5 (R19).
+    let token = Position { epoch: Epoch(2), ..at(5) };
+    let read = f.spawn_read(ReadRequest { at_least: Some(token), ..get(1) });
+    let (asked, answer) = next(&mut f.leaders[0].reads).await;
+    assert_eq!(asked.at_least, Some(token));
+    answer.send(Err(Error::new(ErrorCode::LostEpoch, "no"))).unwrap();
+    assert_eq!(read.await.unwrap().unwrap_err().code, ErrorCode::LostEpoch);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_read_that_runs_out_of_time_says_so() {
     let f = fixture();
     let deadline = Instant::now() + Duration::from_millis(20);

@@ -72,6 +72,45 @@ async fn a_replayed_write_leaves_a_floor() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_operation_without_a_part_in_the_change_leaves_a_floor_too() {
+    let mut f = fixture();
+    let _stream = f.live_at(10).await;
+    f.fill(1, 10, Some(row(4, "old"))).await;
+    f.fill(2, 10, Some(row(4, "deleted elsewhere meanwhile"))).await;
+    let mut request = update(1, "new");
+    request.ops.push(WriteOp::ObjectDelete { id: id(2), expected: None });
+    let write = f.spawn_write(request);
+    let (_, reply) = next(&mut f.leaders[0].writes).await;
+    let mut answered = answer(1, 12, vec![Arc::new(change(12, 1, Some("new")))]);
+    answered.reply.outcomes.push(Outcome { effect: Effect::Nothing, id: Some(id(2)) });
+    reply.send(Ok(answered)).unwrap();
+    write.await.unwrap().unwrap();
+    assert_eq!(f.memory(1), Some((Some(12), 12)));
+    assert_eq!(f.memory(2), None, "the writer was told that there is nothing to delete");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_floor_from_before_the_first_subscription_outlives_it() {
+    let mut f = fixture();
+    // A write through a follower that has never heard of the shard, answered without its change.
+    let write = f.spawn_write(update(1, "new"));
+    let (_, reply) = next(&mut f.leaders[0].writes).await;
+    reply.send(Ok(answer(1, 12, Vec::new()))).unwrap();
+    write.await.unwrap().unwrap();
+    // The leader that it subscribes to is not there yet (R15).
+    let read = f.spawn_read(get(1));
+    assert_eq!(f.leaders[0].answer_read(12).await.at_least, Some(at(12)));
+    let mut stream = f.leaders[0].accept().await;
+    assert_eq!(stream.subscribed_from().await, None);
+    stream.say(StreamMessage::Reset { position: at(10) });
+    settle().await;
+    read.await.unwrap().unwrap();
+    let read = f.spawn_read(get(1));
+    assert_eq!(f.leaders[0].answer_fill(12, Some(row(12, "new"))).await.at_least, Some(at(12)));
+    assert_eq!(shown(&read.await.unwrap().unwrap()), (Some(12), 12));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_caller_that_goes_away_does_not_cancel_its_write() {
     let mut f = fixture();
     let _stream = f.live_at(10).await;

@@ -89,6 +89,14 @@ async fn a_token_beyond_the_database_is_lost() {
     let newer = Position { epoch: Epoch(2), seq: Seq(0), ..beyond };
     assert_code(node.read(ReadOp::ObjectGet(a), Some(newer)).await, ErrorCode::NotOwner);
     node.read(ReadOp::ObjectGet(a), None).await.unwrap();
+    // Without trust in memory, too: the database's seq says nothing about another epoch's.
+    node.write(add(a, FOLLOWS, a, 1)).await.unwrap();
+    node.handle.inner.open(shard, soon()).await.unwrap().core.with(|core| core.on_lost());
+    assert_code(node.read(ReadOp::ObjectGet(a), Some(newer)).await, ErrorCode::NotOwner);
+    assert_code(node.fill(FillKey::Object(a), Some(newer)).await, ErrorCode::NotOwner);
+    let older = Position { epoch: Epoch(0), seq: Seq(1), ..beyond };
+    assert_code(node.fill(FillKey::Object(a), Some(older)).await, ErrorCode::LostEpoch);
+    node.fill(FillKey::Object(a), None).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
