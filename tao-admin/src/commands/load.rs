@@ -29,6 +29,10 @@ pub struct Load {
     /// Calls at once.
     #[arg(long, default_value_t = 256, value_name = "N")]
     concurrency: usize,
+    /// Then reads every list back through the followers, from both ends, and compares it with the file; exit code 1 on
+    /// any difference. The lists must have no other edges.
+    #[arg(long)]
+    verify: bool,
     /// The file, packed with gzip if its name ends in .gz.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -52,6 +56,8 @@ impl Load {
             client: cluster.client().clone(),
             assoc: self.assoc.clone(),
             symmetric: assoc.symmetric,
+            inverse: assoc.inverse.and_then(|inverse| schema.assoc_type(inverse)).map(|def| def.name.clone()),
+            verify: self.verify,
             object: (cluster.object_type(&self.object_type)?, self.object_type.clone()),
             shards: cluster.topology().shards,
             concurrency: self.concurrency,
@@ -62,7 +68,8 @@ impl Load {
             Output::Json => print_json(&report)?,
             Output::Table => print(&text(&report))?,
         }
-        Ok(ExitCode::SUCCESS)
+        let different = report.verified.as_ref().map_or(0, |verified| verified.different);
+        Ok(if different == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
@@ -75,5 +82,12 @@ fn text(report: &LoadReport) -> String {
         json!((report.seconds * 10.0).round() / 10.0),
         json!(report.edges_per_second.round()),
     ]);
-    table.to_text()
+    let mut text = table.to_text();
+    if let Some(verified) = &report.verified {
+        text.push_str(&format!(
+            "read back {} lists with {} edges: {} differ\n",
+            verified.lists, verified.edges, verified.different
+        ));
+    }
+    text
 }

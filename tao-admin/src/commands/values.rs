@@ -25,7 +25,7 @@ pub fn key_value(text: &str) -> Result<(String, String), String> {
 pub fn fields(defs: &FieldDefs, pairs: &[(String, String)]) -> anyhow::Result<Vec<(FieldId, Value)>> {
     pairs
         .iter()
-        .map(|(name, text)| Ok(parse_field(defs, name, text)?))
+        .map(|(name, text)| parse_field(defs, name, text))
         .collect::<tao_schema::Result<_>>()
         .map_err(|error: tao_schema::Error| UsageError(error.message).into())
 }

@@ -2,6 +2,7 @@
 
 mod edge_list;
 mod run;
+mod verify;
 
 pub use edge_list::{Format, Source};
 pub use run::{LoadReport, Loader};

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::edge_list::{Line, Source};
+use super::verify::{Expected, Verified};
 use crate::progress::Progress;
 
 /// Items that wait for a worker.
@@ -25,6 +26,10 @@ pub struct Loader {
     pub assoc: String,
     /// Whether `a b` and `b a` are the same edge.
     pub symmetric: bool,
+    /// The type of the same edges seen from the other end.
+    pub inverse: Option<String>,
+    /// Whether to read everything back, and compare it with the file.
+    pub verify: bool,
     /// The type of the nodes.
     pub object: (ObjectType, String),
     /// Shards of the cluster: part of an id.
@@ -52,6 +57,9 @@ pub struct LoadReport {
     pub seconds: f64,
     /// Edges a second.
     pub edges_per_second: f64,
+    /// What was read back, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
 }
 
 enum Item {
@@ -106,7 +114,29 @@ impl Loader {
         report.self_loops = seen.edges.iter().filter(|(from, to)| from == to).count() as u64;
         report.seconds = started.elapsed().as_secs_f64();
         report.edges_per_second = report.lines as f64 / report.seconds.max(f64::EPSILON);
+        if self.verify {
+            report.verified = Some(self.read_back(&seen).await?);
+        }
         Ok(report)
+    }
+
+    async fn read_back(&self, seen: &Seen) -> Result<Verified> {
+        let mut verified = Verified::default();
+        let forward = seen.edges.iter().copied();
+        // An edge from a node to itself is one edge of a symmetric type.
+        let backward = seen.edges.iter().map(|(from, to)| (*to, *from));
+        let both_ways = backward.clone().filter(|(from, to)| from != to);
+        let mut expected = Vec::new();
+        if self.symmetric {
+            expected.push(Expected::new(&self.assoc, forward.chain(both_ways)));
+        } else {
+            expected.push(Expected::new(&self.assoc, forward));
+            expected.extend(self.inverse.iter().map(|inverse| Expected::new(inverse, backward.clone())));
+        }
+        for lists in expected {
+            lists.compare(&self.client, self.object.0, self.shards, &mut verified).await?;
+        }
+        Ok(verified)
     }
 
     fn items(&self, line: Line, seen: &mut Seen) -> Vec<Item> {
