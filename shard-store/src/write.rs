@@ -46,6 +46,9 @@ pub struct RequestKey {
 pub const REQUEST_RETENTION: Duration = Duration::from_secs(120);
 /// A retry older than this is refused. Half of the retention: the other half pays for clocks and for time in queues.
 pub const MAX_RETRY_AGE: Duration = Duration::from_secs(60);
+/// How long the journal of a deleted inverse is kept at least (R22): state that was on its way longer than this must not
+/// be applied any more.
+pub const TOMBSTONE_RETENTION: Duration = Duration::from_secs(24 * 3_600);
 
 /// A write as the store understands it: types checked, inverse and canonical side resolved.
 #[derive(Clone, PartialEq, Debug)]

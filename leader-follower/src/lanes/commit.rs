@@ -42,6 +42,10 @@ impl Shared {
             self.expire(job, "the caller took the write back");
             return None;
         }
+        if let Some(request) = &mut job.job.unit.request {
+            // Its caller may have tried again elsewhere meanwhile, and that outcome may be forgotten by now (R3).
+            request.age = job.age + (now - job.since);
+        }
         if job.room.take().is_some() {
             self.metrics.wait_seconds.observe((now - job.since).as_secs_f64());
         }

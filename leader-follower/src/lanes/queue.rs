@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
@@ -20,6 +21,8 @@ pub(super) struct Queued {
     pub(super) since: Instant,
     pub(super) ops: usize,
     pub(super) bytes: usize,
+    /// The request's age when it came.
+    pub(super) age: Duration,
     /// Held as long as the job waits; `None` once it has been sent.
     pub(super) room: Option<Room>,
 }
@@ -80,8 +83,9 @@ impl Queue {
             return Err(Error::unavailable("this leader is shutting down; ask the next one"));
         }
         let room = self.take_room(class, ops, bytes)?;
-        let queued =
-            Queued { job, ticket: ticket.clone(), since: Instant::now(), ops, bytes, room: Some(room) };
+        let (since, room) = (Instant::now(), Some(room));
+        let age = job.unit.request.map_or(Duration::ZERO, |request| request.age);
+        let queued = Queued { job, ticket: ticket.clone(), since, ops, bytes, age, room };
         match class {
             Class::Bookkeeping => state.patient.push_back(queued),
             Class::Client | Class::Inverse => state.waiting.push_back(queued),

@@ -288,3 +288,20 @@ async fn a_closed_lane_finishes_what_it_has() {
     }
     assert_eq!(bench.count(1).await, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn h5_time_in_the_queue_makes_a_request_older() {
+    let bench = bench(LaneOptions::default()).await;
+    let row = bench.database.lock_row(ShardId(0)).unwrap();
+    let mut unit = named(put(0, 1), 7);
+    unit.request = Some(RequestKey { id: RequestId(7), age: tao_shard_store::write::MAX_RETRY_AGE });
+    let (sender, answer) = oneshot::channel();
+    let done = Box::new(move |result| drop(sender.send(result)));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    bench.lanes.submit(Job { unit, class: Class::Client, deadline, done }).unwrap();
+    sleep(Duration::from_secs(5)).await;
+    drop(row);
+    // Its outcome through another leader may be forgotten by the time that it gets the row.
+    let error = answer.await.unwrap().unwrap_err();
+    assert_eq!(error.code, ErrorCode::RetryTooLate);
+}

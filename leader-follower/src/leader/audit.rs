@@ -26,6 +26,9 @@ impl Inner {
                     opened_for = Some(version);
                 }
                 join_all(self.routes.groups.values().map(|group| self.audit(group))).await;
+                for shard in self.shards.take_strangers() {
+                    self.inverses.drain(shard);
+                }
             };
             tokio::select! {
                 biased;

@@ -12,6 +12,7 @@ mod inverse;
 mod metrics;
 mod open;
 mod options;
+mod purge;
 mod reader;
 mod reads;
 mod routes;
@@ -135,6 +136,7 @@ impl Leader {
             workers: Mutex::new(workers),
         });
         inner.tasks.spawn(Arc::clone(&inner).audit_forever());
+        inner.tasks.spawn(Arc::clone(&inner).purge_forever());
         LeaderHandle::new(inner)
     }
 }

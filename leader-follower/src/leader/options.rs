@@ -33,6 +33,10 @@ pub struct LeaderOptions {
     pub writes: FillLimits,
     /// Between two audits of the shard rows (R8).
     pub audit_every: Duration,
+    /// Between two removals of request rows that are too old to matter (R3).
+    pub purge_every: Duration,
+    /// Between two looks at all tombstones for those that are too old (R22).
+    pub purge_tombstones_every: Duration,
     /// Shards that are opened at the same time when the node starts.
     pub parallel_opens: usize,
     /// How long a shutdown waits for requests and inverses on their way.
@@ -52,6 +56,8 @@ impl Default for LeaderOptions {
             fills: FillLimits { in_flight: 65_536, waiting: 65_536 },
             writes: FillLimits { in_flight: 65_536, waiting: 16_384 },
             audit_every: Duration::from_millis(500),
+            purge_every: Duration::from_secs(60),
+            purge_tombstones_every: Duration::from_secs(3_600),
             parallel_opens: 8,
             grace: Duration::from_secs(5),
         }

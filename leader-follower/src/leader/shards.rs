@@ -1,5 +1,6 @@
 //! The shards that a leader serves: their cores, and who listens to them.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -24,6 +25,8 @@ pub(super) struct Shards {
     slots: Box<[OnceLock<Arc<Slot>>]>,
     metrics: Arc<LeaderMetrics>,
     stale_topology: Arc<Notify>,
+    /// Shards whose log held what this leader did not publish, since the last look.
+    strangers: Mutex<HashSet<ShardId, foldhash::fast::RandomState>>,
 }
 
 /// One shard.
@@ -33,9 +36,18 @@ pub(super) struct Slot {
     /// Set once the shard row was read and the core opened. Whoever comes first opens for all.
     pub(super) opened: OnceCell<()>,
     state: AtomicU8,
+    start: Mutex<Start>,
     subscribers: Mutex<Vec<Arc<Wake>>>,
     /// The last audit's seq, and when its read began.
     audited: Mutex<Option<(Seq, Instant)>>,
+}
+
+/// Whether the core has been given a row to start from.
+enum Start {
+    /// Not yet; and the last own commit, of inverses that other leaders' shards get here: the row that is being read
+    /// may be older.
+    Awaited(Option<Position>),
+    Done,
 }
 
 impl Shards {
@@ -47,7 +59,7 @@ impl Shards {
         stale_topology: Arc<Notify>,
     ) -> Self {
         let slots = (0..shards).map(|_| OnceLock::new()).collect();
-        Self { engine, options, slots, metrics, stale_topology }
+        Self { engine, options, slots, metrics, stale_topology, strangers: Mutex::default() }
     }
 
     pub(super) fn entries(&self) -> &dyn Entries {
@@ -74,15 +86,29 @@ impl Shards {
         self.slots.iter().filter_map(OnceLock::get).filter(|slot| slot.opened.initialized())
     }
 
-    /// Starts to serve a shard whose row was just read. Nothing may have been committed by this leader before.
+    /// Starts to serve a shard whose row was read; or where this leader has committed since, for that commit was
+    /// published to nobody, and no other will follow `position` (R6).
     pub(super) fn open(&self, slot: &Slot, position: Position, state: ShardState) {
         slot.state.store(state.number(), Ordering::Release);
-        match slot.core.with(|core| core.open(position)) {
+        let mut start = slot.start.lock();
+        let position = match *start {
+            Start::Awaited(Some(committed)) => position.max(committed),
+            Start::Awaited(None) | Start::Done => position,
+        };
+        let opened = slot.core.with(|core| core.open(position));
+        *start = Start::Done;
+        drop(start);
+        match opened {
             Ok(()) => {
                 self.metrics.open_shards.inc();
             }
             Err(backwards) => self.lost(slot, &backwards),
         }
+    }
+
+    /// The shards whose log held what this leader did not publish, since the last call.
+    pub(super) fn take_strangers(&self) -> HashSet<ShardId, foldhash::fast::RandomState> {
+        std::mem::take(&mut *self.strangers.lock())
     }
 
     /// Compares the core with a row that was read from `began` on; `committing`: since when a commit of this leader
@@ -111,6 +137,7 @@ impl Shards {
     /// Drops what is cached and goes on from `position`, which the database was seen at.
     fn reset(&self, slot: &Slot, position: Position, reason: &'static str) {
         self.metrics.reset(reason);
+        self.strangers.lock().insert(slot.shard);
         tracing::info!(shard = %slot.shard, %position, reason, "shard cache dropped");
         match slot.core.with(|core| core.reset(position, self.entries())) {
             Ok(_) => slot.wake(),
@@ -132,8 +159,12 @@ const LONGEST_COMMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl CommitSink for Shards {
     fn committed(&self, change: &Arc<ShardChange>) {
-        // A shard that is not open has no cache to keep right, and is opened at its row's position later.
-        let Some(slot) = self.open_slot(change.shard) else { return };
+        let Some(slot) = self.slot(change.shard) else { return };
+        if let Start::Awaited(committed) = &mut *slot.start.lock() {
+            // Nothing is cached and nobody listens; but the row that the shard is opened with may be read already.
+            *committed = (*committed).max(Some(change.position()));
+            return;
+        }
         let gap = slot.core.with(|core| {
             let published = core.on_commit(Arc::clone(change), self.entries());
             // Without a tail nobody brings what another leader committed before this: go on from here (R6). With one,
@@ -145,7 +176,10 @@ impl CommitSink for Shards {
         });
         match gap {
             None => {}
-            Some(Ok(_)) => self.metrics.reset("gap"),
+            Some(Ok(_)) => {
+                self.metrics.reset("gap");
+                self.strangers.lock().insert(slot.shard);
+            }
             Some(Err(backwards)) => self.lost(slot, &backwards),
         }
         slot.wake();
@@ -164,6 +198,7 @@ impl Slot {
             core: SharedShard::new(shard, options),
             opened: OnceCell::new(),
             state: AtomicU8::new(ShardState::Serving.number()),
+            start: Mutex::new(Start::Awaited(None)),
             subscribers: Mutex::default(),
             audited: Mutex::default(),
         }

@@ -17,8 +17,8 @@ pub(super) struct Translated {
     pub(super) ops: Vec<StoreOp>,
     /// Entries that they may change, on both sides; without the ids that the shard allocates.
     pub(super) keys: Vec<Key>,
-    /// Other sides that are on another shard, each with the index of its operation: each may leave an outbox row.
-    pub(super) pairs: Vec<(usize, ShardId)>,
+    /// The shards of other sides that are not on the ordering one: each side may leave an outbox row.
+    pub(super) pairs: Vec<ShardId>,
 }
 
 /// Translates a request that passed `GraphSchema::check_write`. `together` tells for a shard whether a transaction may
@@ -31,8 +31,7 @@ pub(super) fn translate(
     let translator = Translator { schema, together };
     let ops = ops.into_iter().map(|op| translator.op(op)).collect::<Result<Vec<_>>>()?;
     let keys = keys_of(&ops);
-    let pairs =
-        ops.iter().enumerate().flat_map(|(at, op)| pairs_of(op).map(move |shard| (at, shard))).collect();
+    let pairs = ops.iter().flat_map(pairs_of).collect();
     Ok(Translated { ops, keys, pairs })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tao_schema::ids::{Position, Seq, ShardId};
-use tao_schema::ops::{Effect, InverseState, WriteReply, WriteRequest};
+use tao_schema::ops::{InverseState, WriteReply, WriteRequest};
 use tao_schema::rows::ShardChange;
 use tao_schema::{Error, ErrorCode, Result};
 use tao_shard_store::write::{RequestKey, StoreOp, WriteUnit};
@@ -119,7 +119,7 @@ impl Inner {
         &self,
         written: Written,
         mut keys: Vec<Key>,
-        pairs: &[(usize, ShardId)],
+        pairs: &[ShardId],
         deadline: Instant,
     ) -> WriteAnswer {
         let Written { committed: Committed { done, changes }, carried } = written;
@@ -137,13 +137,10 @@ impl Inner {
         }
         answer.positions.retain(|at| !pending.contains(&at.shard));
         if done.replayed {
-            // What the first attempt left behind is in the outbox or done; its answer vouches for what it names.
-            let written =
-                |at: &usize| done.outcomes.get(*at).is_some_and(|one| one.effect != Effect::Nothing);
+            // What the first attempt left behind is in the outbox or done; its answer vouches for what it names. Of an
+            // attempt that changed nothing, too: a deletion may have waited for the one before it.
             let unnamed = |shard: &ShardId| !answer.positions.iter().any(|at| at.shard == *shard);
-            pending.extend(
-                pairs.iter().filter(|(at, shard)| written(at) && unnamed(shard)).map(|(_, shard)| *shard),
-            );
+            pending.extend(pairs.iter().copied().filter(unnamed));
             answer.changes.clear();
         }
         let reply = WriteReply {

@@ -63,7 +63,11 @@ impl Memory {
     /// What is known of a request. The caller holds the shard's row and has called [`catch_up`].
     pub(super) fn lookup(&self, shard: ShardId, key: RequestKey, now: UnixMillis) -> Lookup {
         let shards = self.shards.lock();
-        shards.of.get(&shard).map_or(Lookup::New, |known| known.requests.lookup(key, now))
+        match shards.of.get(&shard) {
+            Some(known) => known.requests.lookup(key, now),
+            // Swept away since: it had no outcomes. The claimed age counts all the same.
+            None => RecentRequests::default().lookup(key, now),
+        }
     }
 
     /// Notes what a transaction committed. Everything up to `position` is known now only if everything up to the seq

@@ -1,5 +1,6 @@
-//! Draining a shard's outbox when the shard is opened: what an earlier leader left.
+//! Draining a shard's outbox: what other leaders left, and own commits whose outcome was not known.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use tao_schema::ids::ShardId;
@@ -10,17 +11,38 @@ use tokio::time::sleep;
 use super::Inverses;
 
 impl Inverses {
-    /// Drains in the background, until the end of the outbox was seen once or the leader stops.
+    /// Drains in the background, until the end of the outbox was seen once or the leader stops. Asked for when the
+    /// shard is opened, and whenever its log turns out to hold what this leader did not publish (R23): another leader
+    /// may have left outbox rows and died, and so does an own commit whose outcome is found out too late.
     pub(crate) fn drain(self: &Arc<Self>, shard: ShardId) {
+        match self.draining.lock().entry(shard) {
+            // The page that it reads now may have been read before the row that this is about.
+            Entry::Occupied(mut again) => {
+                again.insert(true);
+                return;
+            }
+            Entry::Vacant(free) => free.insert(false),
+        };
         let this = Arc::clone(self);
         self.tasks.spawn(async move {
             let stop = this.stop.clone();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                () = this.drain_all(shard) => {}
+                () = this.drain_while_asked(shard) => {}
             }
         });
+    }
+
+    async fn drain_while_asked(self: &Arc<Self>, shard: ShardId) {
+        loop {
+            self.drain_all(shard).await;
+            let mut draining = self.draining.lock();
+            if draining.insert(shard, false) != Some(true) {
+                draining.remove(&shard);
+                return;
+            }
+        }
     }
 
     async fn drain_all(self: &Arc<Self>, shard: ShardId) {

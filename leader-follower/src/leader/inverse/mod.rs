@@ -93,6 +93,8 @@ pub(super) struct Inverses {
     backlog: Backlog,
     peers: Mutex<HashMap<String, Arc<PeerQueue>>>,
     drains: Semaphore,
+    /// Shards whose outbox is being drained, and whether it is to be read once more.
+    draining: Mutex<HashMap<ShardId, bool, foldhash::fast::RandomState>>,
     /// Raised when the last of what is on its way has arrived.
     idle: Notify,
     tasks: TaskTracker,
@@ -128,6 +130,7 @@ impl Inverses {
             metrics,
             known: Mutex::default(),
             backlog: Backlog::default(),
+            draining: Mutex::default(),
             peers: Mutex::default(),
             idle: Notify::new(),
             tasks: TaskTracker::new(),

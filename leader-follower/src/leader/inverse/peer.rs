@@ -16,7 +16,8 @@ use crate::ports::{LeaderPeer, WriteAnswer};
 
 /// Rows for one leader. Bounded by the permits that they hold.
 pub(super) struct PeerQueue {
-    peer: Arc<dyn LeaderPeer>,
+    /// As the topology has it now: a leader may come back at another address.
+    peer: Mutex<Arc<dyn LeaderPeer>>,
     waiting: Mutex<VecDeque<Arc<Carry>>>,
     news: Notify,
 }
@@ -42,6 +43,7 @@ impl Inverses {
         let queue = {
             let mut peers = self.peers.lock();
             let queue = peers.entry(peer.name().to_owned()).or_insert_with(|| {
+                let peer = Mutex::new(Arc::clone(&peer));
                 let queue = Arc::new(PeerQueue { peer, waiting: Mutex::default(), news: Notify::new() });
                 for _ in 0..self.options.peer_calls.max(1) {
                     self.tasks.spawn(Arc::clone(self).serve_peer(Arc::clone(&queue)));
@@ -50,6 +52,7 @@ impl Inverses {
             });
             Arc::clone(queue)
         };
+        *queue.peer.lock() = peer;
         queue.waiting.lock().push_back(carry);
         queue.news.notify_one();
     }
@@ -64,11 +67,12 @@ impl Inverses {
                     () = queue.news.notified() => continue,
                 }
             }
+            let peer = Arc::clone(&queue.peer.lock());
             tokio::select! {
                 biased;
                 // What is under way is applied there or not; the outbox rows stay until the next leader knows.
                 () = self.stop.cancelled() => return,
-                () = self.call(&*queue.peer, rows) => {}
+                () = self.call(&*peer, rows) => {}
             }
         }
     }

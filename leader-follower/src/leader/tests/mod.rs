@@ -3,6 +3,7 @@
 mod faults;
 mod fills;
 mod inverses;
+mod strangers;
 mod streams;
 mod writes;
 
