@@ -201,8 +201,10 @@ impl Shared {
             Ok(rows) => {
                 let mut rows = rows.into_iter();
                 for job in jobs {
-                    let own = rows.by_ref().take(job.keys.len()).collect();
-                    let _ = job.reply.send(own);
+                    // All of them are taken, whatever they are: a job whose first key failed must not leave the rest
+                    // of its rows to the next job.
+                    let own: Vec<_> = rows.by_ref().take(job.keys.len()).collect();
+                    let _ = job.reply.send(own.into_iter().collect());
                 }
             }
             Err(error) if error.kind == StoreErrorKind::Rejected && jobs.len() > 1 => {

@@ -3,6 +3,7 @@
 mod faults;
 mod fills;
 mod inverses;
+mod reader;
 mod strangers;
 mod streams;
 mod writes;

@@ -1,0 +1,33 @@
+use tao_schema::ErrorCode;
+use tao_schema::ids::ObjectType;
+use tao_shard_store::store::Row;
+use tokio::task::JoinSet;
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_fail_leave_their_neighbours_their_own_rows() {
+    let world = World::new().await;
+    let node = world.start("leader-1");
+    let shard = world.shard_of("leader-1", 0);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let thing =
+            WriteOp::ObjectAdd { id: None, shard, otype: ObjectType(1), fields: EncodedFields::new() };
+        ids.extend(node.write(thing).await.unwrap().reply.outcomes[0].id);
+    }
+    let store: SharedStore = Arc::new(MemoryStore::open(&world.databases[0]));
+    let mut tasks = JoinSet::new();
+    let reader = Reader::start(&store, ReaderOptions::default(), &Arc::default(), &mut tasks);
+    // A shard of the other database has no row here: three keys fail in front of the others, in one call.
+    let elsewhere = ShardId(shard.0 ^ 1);
+    let failing = (1..4).map(|local| ReadKey::Object(object(elsewhere, local))).collect();
+    let read = |at: usize| reader.read(ReadKey::Object(ids[at]), soon());
+    let (failed, first, second, third) =
+        tokio::join!(reader.read_all(elsewhere, failing, soon()), read(0), read(1), read(2));
+    assert_code(failed, ErrorCode::NoSuchShard);
+    for (at, snapshot) in [first, second, third].into_iter().enumerate() {
+        let Row::Object(Some(row)) = snapshot.unwrap().row else { panic!("object {at} exists") };
+        assert_eq!(row.version.0, at as u64 + 1, "each of its own write");
+    }
+}
