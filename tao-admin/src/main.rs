@@ -84,7 +84,12 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(run(command)));
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(run(command));
+            // Only an interrupted `tao dev` leaves something behind; its servers notice the end of this process.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+            outcome
+        });
     match outcome {
         Ok(code) => code,
         Err(error) => {

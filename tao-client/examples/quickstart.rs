@@ -3,7 +3,7 @@
 //! Start a cluster with `tao dev`, then run this with the address of one of its followers:
 //!
 //! ```sh
-//! cargo run -p tao-client --example quickstart -- 127.0.0.1:7201
+//! cargo run -p tao-client --example quickstart -- 127.0.0.1:7401
 //! ```
 #![allow(clippy::print_stdout)]
 
@@ -11,7 +11,7 @@ use tao_client::{Client, Options, Result};
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7201".to_owned());
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7401".to_owned());
     let client = Client::connect(Options::new([address])).await?;
 
     // A session: this user reads his own writes, whichever node answers.

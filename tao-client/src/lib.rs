@@ -9,7 +9,7 @@
 //! # async fn example() -> Result<(), tao_client::Error> {
 //! use tao_client::{Client, Options};
 //!
-//! let client = Client::connect(Options::new(["127.0.0.1:7201"])).await?;
+//! let client = Client::connect(Options::new(["127.0.0.1:7401"])).await?;
 //! let ann = client.object_add("user").set("name", "Ann").send().await?.id;
 //! # let _ = ann;
 //! # Ok(())
@@ -46,6 +46,11 @@ pub use client::Client;
 pub use options::Options;
 pub use session::SessionClient;
 pub use tao_schema::{Error, ErrorCode, Result};
+
+/// The examples of the README must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
 
 #[cfg(test)]
 mod tests;

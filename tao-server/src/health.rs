@@ -2,10 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -20,8 +19,19 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone)]
 pub struct Health(Arc<Inner>);
 
+/// Where a node is in its life.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum State {
+    /// Not yet, and why.
+    Starting(String),
+    /// It takes work.
+    Ready,
+    /// It answers what it has taken, and takes no more.
+    Draining,
+}
+
 struct Inner {
-    ready: AtomicBool,
+    state: Mutex<State>,
     registry: Mutex<Registry>,
 }
 
@@ -35,7 +45,8 @@ impl Health {
             ("role", role.to_owned()),
         ];
         registry.register("tao_build", "Version, name and role of this node", Info::new(labels));
-        Self(Arc::new(Inner { ready: AtomicBool::new(false), registry: Mutex::new(registry) }))
+        let state = Mutex::new(State::Starting("just started".to_owned()));
+        Self(Arc::new(Inner { state, registry: Mutex::new(registry) }))
     }
 
     /// Registers a component's metrics.
@@ -43,14 +54,9 @@ impl Health {
         component(&mut self.0.registry.lock())
     }
 
-    /// Says whether the node takes work.
-    pub fn set_ready(&self, ready: bool) {
-        self.0.ready.store(ready, Ordering::Release);
-    }
-
-    /// Whether the node takes work.
-    pub fn ready(&self) -> bool {
-        self.0.ready.load(Ordering::Acquire)
+    /// Says where the node is.
+    pub fn set(&self, state: State) {
+        *self.0.state.lock() = state;
     }
 
     /// Serves until `stop`.
@@ -77,15 +83,18 @@ impl Health {
     }
 }
 
-async fn readyz(State(health): State<Health>) -> Response {
-    if health.ready() {
-        (StatusCode::OK, "ready\n").into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready: starting or draining\n").into_response()
+async fn readyz(Shared(health): Shared<Health>) -> Response {
+    let state = health.0.state.lock().clone();
+    match state {
+        State::Ready => (StatusCode::OK, "ready\n").into_response(),
+        State::Starting(why) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("starting: {why}\n")).into_response()
+        }
+        State::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response(),
     }
 }
 
-async fn metrics(State(health): State<Health>) -> Response {
+async fn metrics(Shared(health): Shared<Health>) -> Response {
     let mut text = String::new();
     match encode(&mut text, &health.0.registry.lock()) {
         Ok(()) => {

@@ -1,15 +1,17 @@
 //! The databases that a leader talks to.
 
+mod layout;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
-use tao_schema::ids::{Epoch, HostGroupId, ShardId};
+use tao_schema::ids::HostGroupId;
 use tao_schema::topology::{Placement, Topology};
 use tao_shard_store::mysql::{self, MySqlStore};
-use tao_shard_store::store::SharedStore;
+use tao_shard_store::store::{SharedStore, StoreError};
 
 use crate::config::StorageConfig;
 
@@ -26,37 +28,60 @@ pub async fn open(topology: &Topology, region: &str, config: &StorageConfig) -> 
             .servers
             .get(region)
             .with_context(|| format!("host group {} has no server in region {region}", group.id))?;
-        let options = mysql::Options {
-            // One connection for each lane, and one to settle an uncertain commit beside it (R4).
-            writers: config.writer_lanes + 1,
-            readers: config.read_connections,
-            statement_timeout: Duration::from_millis(config.statement_ms),
-            ..mysql::Options::default()
-        };
-        let store = MySqlStore::open(dsn.expose(), options)
-            .await
-            .with_context(|| format!("host group {}", group.id))?;
-        anyhow::Ok((group.id, Arc::new(store) as SharedStore))
+        let store =
+            open_one(dsn.expose(), config).await.with_context(|| format!("host group {}", group.id))?;
+        anyhow::Ok((group.id, store))
     });
     Ok(try_join_all(opening).await?.into_iter().collect())
 }
 
-/// Makes the rows of all shards where they don't exist yet.
+/// Opens one database server.
 ///
 /// # Errors
-/// A server can't be written.
+/// As [`open`].
+pub async fn open_one(dsn: &str, config: &StorageConfig) -> Result<SharedStore, StoreError> {
+    let options = mysql::Options {
+        // One connection for each lane, and one to settle an uncertain commit beside it (R4).
+        writers: config.writer_lanes + 1,
+        readers: config.read_connections,
+        statement_timeout: Duration::from_millis(config.statement_ms),
+        ..mysql::Options::default()
+    };
+    Ok(Arc::new(MySqlStore::open(dsn, options).await?))
+}
+
+/// [`open`], then [`create_shards`].
+///
+/// # Errors
+/// As both.
+pub async fn open_with_shards(topology: &Topology, region: &str, config: &StorageConfig) -> Result<Stores> {
+    let stores = open(topology, region, config).await?;
+    create_shards(topology, &stores).await?;
+    Ok(stores)
+}
+
+/// Compares the shards that the databases hold with the topology, and makes the rows of all shards in databases that
+/// hold none yet. Where nothing is missing nothing is written, so a server that is read-only for now will do.
+///
+/// # Errors
+/// The topology contradicts the databases; a server can't be asked or written.
 pub async fn create_shards(topology: &Topology, stores: &Stores) -> Result<()> {
     let placement = Placement::compute(topology);
-    let mut by_group: HashMap<(HostGroupId, Epoch), Vec<ShardId>> = HashMap::new();
-    for shard in placement.shards() {
-        let owner =
-            placement.host_group(shard).with_context(|| format!("shard {shard} has no host group"))?;
-        by_group.entry(owner).or_default().push(shard);
-    }
-    try_join_all(by_group.into_iter().map(|((group, epoch), shards)| async move {
-        let store = stores.get(&group).with_context(|| format!("host group {group} has no database"))?;
+    let held = try_join_all(topology.host_groups.iter().map(|group| async move {
+        let store = store_of(stores, group.id)?;
+        let rows = store.shard_rows().await.with_context(|| format!("host group {}", group.id))?;
+        anyhow::Ok((group.id, rows))
+    }))
+    .await?;
+    let missing = layout::missing(topology, &placement, &held)?;
+    try_join_all(missing.into_iter().map(|((group, epoch), shards)| async move {
+        let store = store_of(stores, group)?;
         store.create_shards(&shards, epoch).await.with_context(|| format!("host group {group}"))
     }))
     .await?;
     Ok(())
+}
+
+fn store_of(stores: &Stores, group: HostGroupId) -> Result<&SharedStore> {
+    stores.get(&group).with_context(|| format!("host group {group} has no database"))
 }

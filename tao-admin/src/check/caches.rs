@@ -87,7 +87,7 @@ fn compare(entry: &CachedEntry, reply: &proto::FillReply) -> Verdict {
     let snapshot = reply.position.map_or(0, |position| position.seq);
     let (equal, version) = match (&entry.row, &reply.row) {
         (Some(Row::ObjectRow(cached)), Some(fill_reply::Row::Object(stored))) => {
-            (cached == stored, cached.object.as_ref().map_or(0, |object| object.version))
+            (same_object(cached, stored), cached.object.as_ref().map_or(0, |object| object.version))
         }
         (Some(Row::ListRow(cached)), Some(fill_reply::Row::List(stored))) => {
             (same_list(cached, stored), cached.version)
@@ -105,6 +105,17 @@ fn compare(entry: &CachedEntry, reply: &proto::FillReply) -> Verdict {
         describe_cached(entry),
         describe_stored(reply)
     ))
+}
+
+/// Ids are left out: a fill does not repeat the id that it was asked for.
+fn same_object(cached: &proto::ObjectResult, stored: &proto::ObjectResult) -> bool {
+    match (&cached.object, &stored.object) {
+        (Some(cached), Some(stored)) => {
+            (cached.otype, cached.version, &cached.fields) == (stored.otype, stored.version, &stored.fields)
+        }
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 /// A cached list holds the newest edges: what it holds must be what the database has in front.
@@ -171,7 +182,10 @@ fn describe_stored(reply: &proto::FillReply) -> String {
 
 fn describe_object(object: &proto::ObjectResult) -> String {
     match &object.object {
-        Some(object) => format!("version {}", object.version),
+        Some(object) => {
+            let bytes = object.fields.as_ref().map_or(0, tao_schema::fields::EncodedFields::len);
+            format!("type {}, version {}, {bytes} bytes of fields", object.otype, object.version)
+        }
         None => "absent".to_owned(),
     }
 }
@@ -179,4 +193,65 @@ fn describe_object(object: &proto::ObjectResult) -> String {
 fn describe_list(list: &proto::ListRow) -> String {
     let edges = list.edges.as_ref().map_or(0, tao_schema::edges::PackedEdges::count);
     format!("version {}, count {}, {edges} edges", Seq(list.version), list.count)
+}
+
+#[cfg(test)]
+mod tests {
+    use tao_schema::edges::PackedEdgesBuilder;
+    use tao_schema::fields::EncodedFields;
+    use tao_schema::ids::{ObjectId, Time};
+
+    use super::*;
+
+    const ID: u64 = 7;
+
+    fn position(seq: u64) -> Option<proto::Position> {
+        Some(proto::Position { shard: 0, epoch: 1, seq })
+    }
+
+    fn object(id: u64, version: u64, fields: &'static [u8]) -> proto::ObjectResult {
+        let fields = Some(EncodedFields(fields.into()));
+        proto::ObjectResult { object: Some(proto::Object { id, otype: 1, version, fields }) }
+    }
+
+    fn list(count: u64, id2s: &[u64]) -> proto::ListRow {
+        let mut edges = PackedEdgesBuilder::with_capacity(id2s.len());
+        for id2 in id2s {
+            edges.push(ObjectId(*id2), Time(5), &[]);
+        }
+        proto::ListRow { count, version: 3, edges: Some(edges.finish()) }
+    }
+
+    fn cached(seq: u64, row: Row) -> CachedEntry {
+        CachedEntry { key: Some(Key::Object(ID)), position: position(seq), row: Some(row) }
+    }
+
+    fn stored(seq: u64, row: fill_reply::Row) -> proto::FillReply {
+        proto::FillReply { position: position(seq), row: Some(row), ..Default::default() }
+    }
+
+    #[test]
+    fn objects_are_equal_by_content_and_differ_only_if_claimed() {
+        // As they come: a dump has the id, a fill has none.
+        let database = stored(9, fill_reply::Row::Object(object(0, 2, b"new")));
+        let at = |seq, row| compare(&cached(seq, Row::ObjectRow(row)), &database);
+        assert_eq!(at(9, object(ID, 2, b"new")), Verdict::Equal);
+        assert_eq!(at(8, object(ID, 1, b"old")), Verdict::Older);
+        for wrong in [object(ID, 2, b"old"), object(ID, 1, b"new"), proto::ObjectResult { object: None }] {
+            assert!(matches!(at(9, wrong), Verdict::Differs(_)));
+        }
+        assert!(matches!(at(9, proto::ObjectResult::default()), Verdict::Differs(_)));
+    }
+
+    #[test]
+    fn a_cached_list_is_the_newest_part() {
+        let database = stored(9, fill_reply::Row::List(list(3, &[30, 20, 10])));
+        let at = |row| compare(&cached(9, Row::ListRow(row)), &database);
+        for right in [list(3, &[30, 20, 10]), list(3, &[30]), list(3, &[])] {
+            assert_eq!(at(right), Verdict::Equal);
+        }
+        for wrong in [list(2, &[30]), list(3, &[20]), list(3, &[30, 10])] {
+            assert!(matches!(at(wrong), Verdict::Differs(_)));
+        }
+    }
 }

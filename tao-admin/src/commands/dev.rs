@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tao_server::config::LogConfig;
 use tao_server::dev::{DevCluster, DevOptions, StorageChoice};
+use tao_server::logging;
+use tao_server::node::Signals;
 use tao_server::ready::ReadyFile;
-use tao_server::{logging, node};
 
 use crate::Common;
 use crate::output::say;
@@ -24,9 +25,13 @@ pub struct Dev {
     /// Logical shards.
     #[arg(long, default_value_t = 64)]
     shards: u32,
-    /// Database servers.
+    /// Private database servers, each a host group (on memory: parts of it).
     #[arg(long, default_value_t = 2)]
     db_servers: usize,
+    /// Uses a MySQL or MariaDB server of yours, mysql://USER:PASSWORD@HOST:PORT/, in place of private ones; may be
+    /// repeated, each is a host group. Data goes into its database `tao` and stays there.
+    #[arg(long, value_name = "DSN", conflicts_with_all = ["db_servers", "data_dir", "storage"])]
+    dsn: Vec<String>,
     /// Followers.
     #[arg(long, default_value_t = 2)]
     followers: usize,
@@ -74,6 +79,7 @@ impl Dev {
             storage,
             shards: self.shards,
             db_servers: self.db_servers,
+            dsns: self.dsn,
             followers: self.followers,
             leaders: self.leaders,
             data_dir: self.data_dir,
@@ -81,24 +87,36 @@ impl Dev {
             base_port: self.port,
             cache_bytes: self.cache_mib << 20,
         };
-        // A signal while parts are still starting must take down those that run: start in a task that owns them.
-        let starting = tokio::spawn(DevCluster::start(options));
-        let cluster = starting.await.context("starting")??;
+        let mut signals = Signals::catch()?;
+        let cluster = tokio::select! {
+            started = DevCluster::start(options) => started?,
+            // What has started goes with the dropped call: servers are killed, folders removed.
+            () = signals.next() => {
+                say("stopped while starting");
+                return Ok(ExitCode::SUCCESS);
+            }
+        };
         let path = self.ready_file.unwrap_or_else(ReadyFile::default_path);
-        cluster.ready().write(&path).with_context(|| format!("ready file {}", path.display()))?;
-        banner(cluster.ready());
-        node::signal().await?;
-        say("stopping");
+        if let Err(error) = cluster.ready().write(&path) {
+            cluster.stop().await;
+            return Err(error).with_context(|| format!("ready file {}", path.display()));
+        }
+        banner(cluster.ready(), &path);
+        signals.next().await;
+        say("stopping; once more to stop without waiting for requests and databases");
         // Only our own: another dev cluster may have taken the place meanwhile.
         if ReadyFile::read(&path).is_ok_and(|ready| ready.pid == std::process::id()) {
             let _already_gone = std::fs::remove_file(&path);
         }
-        cluster.stop().await;
+        tokio::select! {
+            () = cluster.stop() => {}
+            () = signals.next() => say("not waiting"),
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn banner(ready: &ReadyFile) {
+fn banner(ready: &ReadyFile, path: &std::path::Path) {
     say(&format!("ready in {:.1} s: {}, {} shards", ready.ready_seconds, ready.engine, ready.shards));
     for region in &ready.regions {
         for (role, nodes) in [("follower", &region.followers), ("leader", &region.leaders)] {
@@ -113,11 +131,25 @@ fn banner(ready: &ReadyFile) {
     for database in &ready.databases {
         say(&format!("  database  host group {:<2} {}", database.host_group, database.address));
     }
+    // The other commands find the default place by themselves.
+    let cluster = if path == ReadyFile::default_path() {
+        String::new()
+    } else {
+        format!(" --cluster {}", path.display())
+    };
     say("\ntry, in another terminal:");
-    say("  tao object add user name=Ann        # prints its id");
-    say("  tao object add user name=Bob");
-    say("  tao assoc add ID1 friend ID2");
-    say("  tao assoc range ID1 friend --explain");
-    say("  tao check --deep");
+    for (command, note) in [
+        ("object add user name=Ann", "prints its id"),
+        ("object add user name=Bob", ""),
+        ("assoc add ID1 friend ID2", "both lists, both counts"),
+        ("assoc range ID1 friend --explain", "who answered"),
+        ("check --deep", "every cached entry and every row, compared"),
+    ] {
+        let line = format!("  tao{cluster} {command}");
+        say(&if note.is_empty() { line } else { format!("{line:<42} # {note}") });
+    }
+    if let Some(follower) = ready.regions.iter().flat_map(|region| &region.followers).next() {
+        say(&format!("  grpcurl -plaintext {} list", follower.address));
+    }
     say("\nDEVELOPMENT ONLY: no authentication. Ctrl-C stops everything.");
 }

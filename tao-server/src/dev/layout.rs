@@ -64,7 +64,7 @@ pub(super) fn topology(options: &DevOptions, places: &[Place], storage: &Storage
         leaders: Tier { name: "leaders".to_owned(), nodes: nodes(true)? },
         followers: vec![Tier { name: "followers".to_owned(), nodes: nodes(false)? }],
     };
-    let host_groups = (0..options.db_servers)
+    let host_groups = (0..options.host_groups())
         .map(|index| HostGroup {
             id: HostGroupId(index as u16 + 1),
             master: REGION.to_owned(),

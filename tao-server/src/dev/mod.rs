@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use tao_schema::graph_schema::GraphSchema;
 use tokio::net::TcpListener;
 
-use crate::node::{Node, Plan};
+use crate::node::{Admin, Node, Plan};
 use crate::ready::{ReadyDatabase, ReadyFile, ReadyNode, ReadyRegion};
 
 pub use storage::{Storage, StorageChoice};
@@ -27,8 +27,10 @@ pub struct DevOptions {
     pub storage: StorageChoice,
     /// Logical shards.
     pub shards: u32,
-    /// Database servers, each a host group; ignored by the memory engine, which has as many host groups.
+    /// Host groups: private database servers, or parts of the memory engine. Ignored if there are `dsns`.
     pub db_servers: usize,
+    /// The user's own database servers, each a host group, in place of private ones.
+    pub dsns: Vec<String>,
     /// Followers.
     pub followers: usize,
     /// Leaders.
@@ -49,6 +51,7 @@ impl Default for DevOptions {
             storage: StorageChoice::Auto,
             shards: 64,
             db_servers: 2,
+            dsns: Vec::new(),
             followers: 2,
             leaders: 1,
             data_dir: None,
@@ -60,15 +63,24 @@ impl Default for DevOptions {
 }
 
 impl DevOptions {
+    /// Number of host groups.
+    fn host_groups(&self) -> usize {
+        if self.dsns.is_empty() { self.db_servers } else { self.dsns.len() }
+    }
+
     fn validate(&self) -> Result<()> {
         let bounds = [
             ("--shards", u64::from(self.shards), u64::from(tao_schema::limits::MAX_SHARDS)),
-            ("--db-servers", self.db_servers as u64, 64),
+            ("--db-servers", self.host_groups() as u64, 64),
             ("--followers", self.followers as u64, 64),
             ("--leaders", self.leaders as u64, 64),
         ];
         for (flag, value, most) in bounds {
             anyhow::ensure!((1..=most).contains(&value), "{flag} {value}: must be 1 to {most}");
+        }
+        if let Some((at, _)) = self.dsns.iter().enumerate().find(|(at, dsn)| self.dsns[..*at].contains(*dsn))
+        {
+            anyhow::bail!("--dsn: server {} is named twice; each is a host group of its own", at + 1);
         }
         Ok(())
     }
@@ -106,7 +118,8 @@ impl DevCluster {
             let stores = if place.leader { storage.open(&topology).await? } else { Default::default() };
             let config = layout::config(&options, &place);
             let plan = Plan::new(config, Arc::clone(&topology), Arc::clone(&schema))?;
-            let node = Node::start(plan, place.listener, stores).await?;
+            let admin = Admin::open(&plan).await?;
+            let node = Node::start(plan, place.listener, stores, admin).await?;
             let ready = ReadyNode {
                 name: node.name.clone(),
                 address: node.address.to_string(),

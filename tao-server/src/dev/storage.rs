@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use tao_schema::ids::HostGroupId;
-use tao_schema::topology::Topology;
+use tao_schema::topology::{Dsn, Topology};
 use tao_shard_store::fleet::{Fleet, FleetOptions, ServerBinary};
 use tao_shard_store::memory::{MemoryDatabase, MemoryOptions, MemoryStore};
 use tao_shard_store::store::SharedStore;
@@ -35,6 +35,13 @@ pub enum Storage {
         /// The processes.
         fleet: Fleet,
         /// As the server says it.
+        engine: String,
+    },
+    /// The user's own servers.
+    Servers {
+        /// Their addresses.
+        dsns: Vec<Dsn>,
+        /// As the first one says it.
         engine: String,
     },
     /// In this process.
@@ -74,6 +81,9 @@ fn same_layout(folder: &Path, options: &DevOptions) -> Result<()> {
 
 impl Storage {
     pub(super) async fn start(options: &DevOptions) -> Result<Self> {
+        if !options.dsns.is_empty() {
+            return Self::connect(&options.dsns).await;
+        }
         let binary = match options.storage {
             StorageChoice::Memory => None,
             StorageChoice::MySql => Some(ServerBinary::find()?),
@@ -100,16 +110,30 @@ impl Storage {
         Ok(Self::MySql { fleet, engine })
     }
 
+    /// Asks each server who it is, so that one that can't be used is named before anything starts.
+    async fn connect(dsns: &[String]) -> Result<Self> {
+        let mut engine = String::new();
+        for (at, dsn) in dsns.iter().enumerate() {
+            let store = stores::open_one(dsn, &StorageConfig::default())
+                .await
+                .with_context(|| format!("--dsn {}", Dsn::new(dsn.as_str())))?;
+            if at == 0 {
+                engine = store.describe();
+            }
+        }
+        Ok(Self::Servers { dsns: dsns.iter().map(|dsn| Dsn::new(dsn.as_str())).collect(), engine })
+    }
+
     pub(super) const fn name(&self) -> &'static str {
         match self {
-            Self::MySql { .. } => "mysql",
+            Self::MySql { .. } | Self::Servers { .. } => "mysql",
             Self::Memory(_) => "memory",
         }
     }
 
     pub(super) fn engine(&self) -> String {
         match self {
-            Self::MySql { engine, .. } => engine.clone(),
+            Self::MySql { engine, .. } | Self::Servers { engine, .. } => engine.clone(),
             Self::Memory(_) => "memory".to_owned(),
         }
     }
@@ -117,6 +141,15 @@ impl Storage {
     pub(super) fn databases(&self) -> Vec<ReadyDatabase> {
         match self {
             Self::MySql { fleet, .. } => fleet.servers().iter().map(ReadyDatabase::from).collect(),
+            Self::Servers { dsns, .. } => dsns
+                .iter()
+                .enumerate()
+                .map(|(index, dsn)| ReadyDatabase {
+                    host_group: index as u16 + 1,
+                    address: address(dsn),
+                    dsn: dsn.expose().to_owned(),
+                })
+                .collect(),
             Self::Memory(_) => Vec::new(),
         }
     }
@@ -125,6 +158,7 @@ impl Storage {
     pub(super) fn dsn(&self, index: usize) -> String {
         match self {
             Self::MySql { fleet, .. } => fleet.servers()[index].dsn().expose(),
+            Self::Servers { dsns, .. } => dsns[index].expose().to_owned(),
             Self::Memory(_) => format!("memory://{index}"),
         }
     }
@@ -132,7 +166,9 @@ impl Storage {
     /// Stores for one leader: connections of its own, as a process of its own would have.
     pub(super) async fn open(&self, topology: &Topology) -> Result<Stores> {
         match self {
-            Self::MySql { .. } => stores::open(topology, REGION, &StorageConfig::default()).await,
+            Self::MySql { .. } | Self::Servers { .. } => {
+                stores::open(topology, REGION, &StorageConfig::default()).await
+            }
             Self::Memory(databases) => Ok(databases
                 .iter()
                 .enumerate()
@@ -151,7 +187,15 @@ impl Storage {
     pub(super) async fn stop(self) {
         match self {
             Self::MySql { fleet, .. } => fleet.stop().await,
-            Self::Memory(_) => {}
+            Self::Servers { .. } | Self::Memory(_) => {}
         }
     }
+}
+
+/// `host:port` of a DSN, for people.
+fn address(dsn: &Dsn) -> String {
+    let shown = dsn.to_string();
+    let rest = shown.split_once("://").map_or(shown.as_str(), |(_, rest)| rest);
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    host.split(['/', '?']).next().unwrap_or(host).to_owned()
 }

@@ -84,6 +84,7 @@ impl proto::tao_server::Tao for FollowerService {
         &self,
         request: Request<proto::ReadRequest>,
     ) -> std::result::Result<Response<proto::ReadReply>, Status> {
+        let _counted = self.limits.enter()?;
         let deadline = self.limits.deadline(grpc_timeout(&request));
         let read = ReadRequest::try_from(request.into_inner())?;
         Ok(Response::new(self.answer_read(read, deadline).await?.into()))
@@ -93,6 +94,7 @@ impl proto::tao_server::Tao for FollowerService {
         &self,
         request: Request<proto::WriteRequest>,
     ) -> std::result::Result<Response<proto::WriteReply>, Status> {
+        let _counted = self.limits.enter()?;
         let deadline = self.limits.deadline(grpc_timeout(&request));
         let write = WriteRequest::try_from(request.into_inner())?;
         Ok(Response::new(self.follower.write(write, deadline).await?.into()))
@@ -102,6 +104,7 @@ impl proto::tao_server::Tao for FollowerService {
         &self,
         request: Request<proto::Frame>,
     ) -> std::result::Result<Response<proto::ReplyFrame>, Status> {
+        let _counted = self.limits.enter()?;
         let frame = request.into_inner();
         check_frame(&frame)?;
         let answers = frame.request.into_iter().map(|request| async move {

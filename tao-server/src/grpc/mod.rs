@@ -9,9 +9,11 @@ mod pipeline;
 use std::time::Duration;
 
 use tao_schema::limits::MAX_DEADLINE;
-use tao_schema::{Error, ErrorCode};
+use tao_schema::{Error, ErrorCode, Result};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use pipeline::StreamOptions;
 
@@ -29,6 +31,8 @@ pub struct ServiceLimits {
     pub stream_requests: usize,
     /// Cancelled when the node drains.
     pub drain: CancellationToken,
+    /// Calls under way: a drain waits for them.
+    pub calls: TaskTracker,
 }
 
 impl ServiceLimits {
@@ -37,7 +41,18 @@ impl ServiceLimits {
             max_requests: self.stream_requests,
             default_deadline: self.default_deadline,
             drain: self.drain.clone(),
+            calls: self.calls.clone(),
         }
+    }
+
+    /// Counts a unary call until the token is dropped.
+    fn enter(&self) -> Result<TaskTrackerToken> {
+        // Counted first: a drain that begins after the check waits for the call.
+        let counted = self.calls.token();
+        if self.drain.is_cancelled() {
+            return Err(Error::unavailable("this node is shutting down; ask another"));
+        }
+        Ok(counted)
     }
 
     /// When a request that still has `time` is given up.

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::{Status, Streaming};
 
 /// Answers the requests of a stream.
@@ -38,6 +39,8 @@ pub struct StreamOptions {
     pub default_deadline: Duration,
     /// When the node drains, the stream takes no more frames, answers what it took, and ends.
     pub drain: CancellationToken,
+    /// Requests under way on all streams: a drain waits for them.
+    pub calls: TaskTracker,
 }
 
 /// Runs a stream until its client ends it or the node drains.
@@ -64,6 +67,8 @@ async fn read_frames<H: RequestHandler>(
     options: StreamOptions,
 ) {
     let room = Arc::new(Semaphore::new(options.max_requests));
+    // A drain waits for this loop, too: a request that was taken is counted before the loop ends.
+    let _reading = options.calls.token();
     loop {
         let message = tokio::select! {
             biased;
@@ -99,7 +104,7 @@ async fn read_frames<H: RequestHandler>(
             };
             let (handler, slow) = (handler.clone(), slow.clone());
             let deadline = Instant::now() + deadline.unwrap_or(options.default_deadline);
-            tokio::spawn(async move {
+            options.calls.spawn(async move {
                 let result = handler.answer(op, deadline).await;
                 // The client may be gone: then nobody waits for the reply, and what was written stays written.
                 let _gone = slow.send(encode_reply(id, result)).await;

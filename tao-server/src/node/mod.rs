@@ -1,10 +1,13 @@
 //! One node: services, gRPC, health and metrics, wired together and taken down in order.
 
+mod plan;
+mod run;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use arc_swap::ArcSwap;
 use tao_client::connection::ConnectionOptions;
 use tao_leader_follower::core::CoreOptions;
@@ -14,7 +17,6 @@ use tao_leader_follower::follower::{
 use tao_leader_follower::lanes::LaneOptions;
 use tao_leader_follower::leader::{Leader, LeaderContext, LeaderHandle, LeaderOptions};
 use tao_leader_follower::ports::Cluster;
-use tao_schema::graph_schema::GraphSchema;
 use tao_schema::topology::Topology;
 use tao_schema::wire::proto::{self, inspect_server, peer_server, tao_server};
 use tokio::net::TcpListener;
@@ -22,102 +24,24 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::server::NamedService;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
 use crate::config::NodeConfig;
 use crate::grpc::{FollowerInspect, FollowerService, LeaderInspect, LeaderService, Metadata, ServiceLimits};
-use crate::health::Health;
+use crate::health::{Health, State};
 use crate::peers::GrpcPeers;
-use crate::stores::{self, Stores};
+use crate::stores::Stores;
 
-/// What the topology says a node is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
-    /// Answers applications from memory.
-    Follower,
-    /// Orders writes and talks to the databases.
-    Leader,
-}
+pub use plan::{Plan, Role};
+pub use run::{Signals, run_until_signal};
 
-impl Role {
-    /// As in labels and messages.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Follower => "follower",
-            Self::Leader => "leader",
-        }
-    }
-}
-
-/// A configuration that has been checked against its topology and graph schema.
-pub struct Plan {
-    /// The configuration.
-    pub config: NodeConfig,
-    /// What the node is.
-    pub role: Role,
-    /// Index of the region it is in.
-    pub region: u16,
-    /// The graph schema.
-    pub schema: Arc<GraphSchema>,
-    /// The topology.
-    pub topology: Arc<Topology>,
-}
-
-impl Plan {
-    /// Reads the files that the configuration names.
-    ///
-    /// # Errors
-    /// A file can't be read or is wrong, with file, line and key; or the topology has no node of this name.
-    pub fn read(config: &NodeConfig) -> Result<Self> {
-        let topology = read(&config.topology)
-            .and_then(|text| Ok(Topology::parse(&text, &config.topology.display().to_string())?))?;
-        let schema = if config.schema.as_os_str().is_empty() {
-            GraphSchema::demo()
-        } else {
-            let text = read(&config.schema)?;
-            GraphSchema::parse(&text, &config.schema.display().to_string())?
-        };
-        Self::new(config.clone(), Arc::new(topology), Arc::new(schema))
-    }
-
-    /// Finds the node in the topology.
-    ///
-    /// # Errors
-    /// It is not there.
-    pub fn new(config: NodeConfig, topology: Arc<Topology>, schema: Arc<GraphSchema>) -> Result<Self> {
-        let (tier, _) = topology.node_named(&config.name).with_context(|| {
-            format!("name = \"{}\": the topology has no node of this name; add it to a tier", config.name)
-        })?;
-        let role = if tier.tier == 0 { Role::Leader } else { Role::Follower };
-        Ok(Self { config, role, region: tier.region, schema, topology })
-    }
-
-    /// Name of the region.
-    pub fn region_name(&self) -> &str {
-        &self.topology.regions[usize::from(self.region)].name
-    }
-
-    /// One line for people.
-    pub fn summary(&self) -> String {
-        format!(
-            "{} is a {} in region {} of cluster {} ({} shards, {} host groups), graph schema of {} object and {} \
-             association types",
-            self.config.name,
-            self.role.name(),
-            self.region_name(),
-            self.topology.cluster,
-            self.topology.shards,
-            self.topology.host_groups.len(),
-            self.schema.object_types().count(),
-            self.schema.assoc_types().count(),
-        )
-    }
-}
-
-fn read(path: &std::path::Path) -> Result<String> {
-    std::fs::read_to_string(path).with_context(|| path.display().to_string())
-}
+/// Time for the last answers to leave, once the services have ended.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// A node that runs.
 pub struct Node {
@@ -129,11 +53,22 @@ pub struct Node {
     pub admin: SocketAddr,
     service: Service,
     health: Health,
+    reporter: HealthReporter,
+    /// Name of the gRPC service, as its health is asked for.
+    service_name: &'static str,
     drain: CancellationToken,
+    calls: TaskTracker,
     stop: CancellationToken,
     server: JoinHandle<()>,
     grace: Duration,
-    _topology: watch::Sender<Arc<Topology>>,
+    topology: watch::Sender<Arc<Topology>>,
+}
+
+/// The admin port of a node, open from the first moment of its life.
+pub struct Admin {
+    health: Health,
+    address: SocketAddr,
+    stop: CancellationToken,
 }
 
 enum Service {
@@ -141,17 +76,34 @@ enum Service {
     Leader(LeaderHandle),
 }
 
+impl Admin {
+    /// Opens the port: alive, but not ready.
+    ///
+    /// # Errors
+    /// The port can't be had; the message names it.
+    pub async fn open(plan: &Plan) -> Result<Self> {
+        let health = Health::new(&plan.config.name, plan.role.name());
+        let stop = CancellationToken::new();
+        let address = health.clone().serve(plan.config.admin_listen, stop.clone()).await?;
+        Ok(Self { health, address, stop })
+    }
+
+    /// Says what the node still waits for.
+    fn waits_for(&self, what: String) {
+        self.health.set(State::Starting(what));
+    }
+}
+
 impl Node {
     /// Starts a node on a listener that is bound already. `stores` are a leader's databases; a follower has none.
     ///
     /// # Errors
-    /// The admin port can't be had, or a service refuses its options.
-    pub async fn start(plan: Plan, listener: TcpListener, stores: Stores) -> Result<Self> {
+    /// A service refuses its options.
+    pub async fn start(plan: Plan, listener: TcpListener, stores: Stores, admin: Admin) -> Result<Self> {
         let Plan { config, role, region, schema, topology } = plan;
         let address = listener.local_addr()?;
-        let health = Health::new(&config.name, role.name());
-        let stop = CancellationToken::new();
-        let drain = CancellationToken::new();
+        let Admin { health, address: admin, stop } = admin;
+        let (drain, calls) = (CancellationToken::new(), TaskTracker::new());
         let (sender, receiver) = watch::channel(Arc::clone(&topology));
         let view = Arc::new(ArcSwap::from_pointee(Cluster::new(topology)));
         let peers = Arc::new(GrpcPeers::new(receiver.clone(), ConnectionOptions::default()));
@@ -159,6 +111,7 @@ impl Node {
             default_deadline: Duration::from_millis(config.limits.default_deadline_ms),
             stream_requests: config.limits.stream_requests,
             drain: drain.clone(),
+            calls: calls.clone(),
         };
         let bytes = config.limits.message_bytes;
         let (reporter, health_service) = tonic_health::server::health_reporter();
@@ -168,7 +121,7 @@ impl Node {
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
             .add_service(health_service)
             .add_service(reflection()?);
-        let (service, router) = match role {
+        let (service, service_name, router) = match role {
             Role::Follower => {
                 let metrics = Arc::new(FollowerMetrics::default());
                 health.register(|registry| metrics.register(registry));
@@ -183,12 +136,11 @@ impl Node {
                 };
                 let follower = Follower::start(follower_options(&config), context)?;
                 let metadata = Metadata::new(&config.name, schema, receiver);
-                reporter.set_serving::<tao_server::TaoServer<FollowerService>>().await;
                 let tao = FollowerService::new(follower.clone(), metadata, limits);
                 let router = base
                     .add_service(tao_server::TaoServer::new(tao).max_decoding_message_size(bytes))
                     .add_service(inspect_server::InspectServer::new(FollowerInspect::new(follower.clone())));
-                (Service::Follower(follower), router)
+                (Service::Follower(follower), tao_server::TaoServer::<FollowerService>::NAME, router)
             }
             Role::Leader => {
                 let options = leader_options(&config);
@@ -201,19 +153,18 @@ impl Node {
                     stale_topology: Arc::default(),
                 };
                 let leader = health.register(|registry| Leader::start(options, context, registry));
-                reporter.set_serving::<peer_server::PeerServer<LeaderService>>().await;
                 // Answers carry whole changes and batches of inverses: twice an application's message.
                 let peer = peer_server::PeerServer::new(LeaderService::new(leader.clone(), limits))
                     .max_decoding_message_size(2 * bytes);
                 let router = base
                     .add_service(peer)
                     .add_service(inspect_server::InspectServer::new(LeaderInspect::new(leader.clone())));
-                (Service::Leader(leader), router)
+                (Service::Leader(leader), peer_server::PeerServer::<LeaderService>::NAME, router)
             }
         };
-        let admin = health.clone().serve(config.admin_listen, stop.clone()).await?;
+        reporter.set_service_status(service_name, ServingStatus::Serving).await;
         let server = tokio::spawn(serve(router, listener, stop.clone(), config.name.clone()));
-        health.set_ready(true);
+        health.set(State::Ready);
         let grace = Duration::from_millis(config.drain_ms);
         tracing::info!(node = config.name, role = role.name(), %address, %admin, "ready");
         Ok(Self {
@@ -222,32 +173,52 @@ impl Node {
             admin,
             service,
             health,
+            reporter,
+            service_name,
             drain,
+            calls,
             stop,
             server,
             grace,
-            _topology: sender,
+            topology: sender,
         })
     }
 
     /// Drains and stops: no longer ready, streams take no more requests, what was taken is answered, then the ports
     /// close. Bounded by the configured grace.
     pub async fn shutdown(self) {
-        self.health.set_ready(false);
+        let ends = tokio::time::Instant::now() + self.grace;
+        self.health.set(State::Draining);
+        for service in ["", self.service_name] {
+            self.reporter.set_service_status(service, ServingStatus::NotServing).await;
+        }
         self.drain.cancel();
-        let draining = async {
+        self.calls.close();
+        // Calls first: they still need the service. It is told to stop even if they are late.
+        let late = tokio::time::timeout_at(ends, self.calls.wait()).await.is_err();
+        if late {
+            tracing::warn!(
+                node = self.name,
+                calls = self.calls.len(),
+                "still under way at the end of drain_ms"
+            );
+        }
+        let stopping = async {
             match &self.service {
                 Service::Follower(follower) => drop(follower.shutdown().await),
                 Service::Leader(leader) => leader.shutdown().await,
             }
         };
-        if tokio::time::timeout(self.grace, draining).await.is_err() {
-            tracing::warn!(node = self.name, "requests were still under way at the end of the grace period");
+        // Nothing new has come in, so this takes no time unless calls are stuck.
+        if tokio::time::timeout_at(ends + LAST_ANSWERS, stopping).await.is_err() {
+            tracing::warn!(node = self.name, "the service did not stop in time");
         }
+        // Who waits for a newer topology gets the present one now.
+        drop(self.topology);
         self.stop.cancel();
         let abort = self.server.abort_handle();
         // Streams of peers that don't hang up end with the process; they have nothing under way any more.
-        if tokio::time::timeout(Duration::from_millis(500), self.server).await.is_err() {
+        if tokio::time::timeout(LAST_ANSWERS, self.server).await.is_err() {
             abort.abort();
         }
         tracing::info!(node = self.name, "stopped");
@@ -288,6 +259,7 @@ fn follower_options(config: &NodeConfig) -> FollowerOptions {
         core: core_options(config),
         engine: config.cache.engine.into(),
         cache_bytes: config.cache.bytes,
+        drain: Duration::from_millis(config.drain_ms),
         ..FollowerOptions::default()
     }
 }
@@ -298,43 +270,7 @@ fn leader_options(config: &NodeConfig) -> LeaderOptions {
         engine: config.cache.engine.into(),
         cache_bytes: config.cache.bytes,
         lanes: LaneOptions { lanes: config.storage.writer_lanes, ..LaneOptions::default() },
+        grace: Duration::from_millis(config.drain_ms),
         ..LeaderOptions::default()
     }
-}
-
-/// Runs a node of the configuration until SIGTERM or SIGINT, then drains it.
-///
-/// # Errors
-/// What keeps it from starting.
-pub async fn run_until_signal(config: NodeConfig) -> Result<()> {
-    let plan = Plan::read(&config)?;
-    tracing::info!("{}", plan.summary());
-    let listener =
-        TcpListener::bind(config.listen).await.with_context(|| format!("listen = \"{}\"", config.listen))?;
-    let stores = match plan.role {
-        Role::Follower => Stores::new(),
-        Role::Leader => {
-            let stores = stores::open(&plan.topology, plan.region_name(), &config.storage).await?;
-            stores::create_shards(&plan.topology, &stores).await?;
-            stores
-        }
-    };
-    let node = Node::start(plan, listener, stores).await?;
-    signal().await?;
-    node.shutdown().await;
-    Ok(())
-}
-
-/// Waits for SIGTERM or SIGINT.
-///
-/// # Errors
-/// The handlers can't be installed.
-pub async fn signal() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
-    }
-    Ok(())
 }
