@@ -25,6 +25,9 @@ pub(crate) fn run_all(root: &Path) -> Result<()> {
     step("lints", || {
         cargo(root, &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
     })?;
+    // Scenarios start the programs, which `cargo test` alone leaves unbuilt. The same targets for the whole workspace,
+    // so that features are the same and the next step builds nothing again.
+    step("build", || cargo(root, &["build", "--workspace", "--all-targets", "--locked"]))?;
     step("tests", || cargo(root, &["test", "--workspace", "--locked"]))?;
     println!("\nall checks passed in {:.0?}", start.elapsed());
     Ok(())
