@@ -113,6 +113,10 @@ impl Written {
     }
 
     /// The new version of what it changed: the position in the log of the shard that ordered it.
+    ///
+    /// Writes that were committed together share it. If another caller changed the same object or list in the same
+    /// transaction, this is the version of both: whoever means to build on exactly what is there, with
+    /// [`crate::Call::expected_version`], takes the version from a read.
     pub fn version(&self) -> Seq {
         self.positions.first().map_or(Seq::ZERO, |position| position.seq)
     }
