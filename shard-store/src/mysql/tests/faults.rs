@@ -3,12 +3,15 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use tao_schema::ids::Seq;
+use tao_schema::ids::{AssocType, ObjectId, Seq, ShardId};
+use tao_schema::rows::ShardState;
 
-use super::super::{MySqlStore, Options};
-use super::support::{Proxy, asked, commit, count, done, fleets, fresh, options, put, seq};
+use super::super::{MySqlStore, Options, batch_write};
+use super::support::{EPOCH, Proxy, asked, commit, count, done, fleets, fresh, options, put, seq};
+use crate::apply::{Admission, Lock, LockedShard, Locks, Lookup, ReadSet, Tombstone, UnixMillis, Workspace};
 use crate::fleet::{Fleet, Server};
 use crate::store::{ShardStore, StoreErrorKind};
+use crate::write::{Inverse, StoreOp};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_without_an_answer_is_settled() {
@@ -18,7 +21,8 @@ async fn a_commit_without_an_answer_is_settled() {
         tokio::join!(
             a_lost_answer_is_found(server),
             a_lost_commit_is_known_to_be_lost(server),
-            a_late_answer_is_never_taken_for_another(server)
+            a_late_answer_is_never_taken_for_another(server),
+            a_tombstone_that_is_purged_meanwhile_fails_no_commit(server)
         );
     }))
     .await;
@@ -47,13 +51,12 @@ async fn a_lost_answer_is_found(server: &Server) {
 
     // A state is changed by the same rules.
     proxy.lose_next_commit(true);
-    let (serving, fenced) = (tao_schema::rows::ShardState::Serving, tao_schema::rows::ShardState::Fenced);
-    let shard = tao_schema::ids::ShardId(0);
-    let (changed, ()) =
-        tokio::join!(store.change_state(shard, super::support::EPOCH, serving, fenced), async {
-            proxy.lost().await;
-            proxy.close();
-        });
+    let (serving, fenced) = (ShardState::Serving, ShardState::Fenced);
+    let shard = ShardId(0);
+    let (changed, ()) = tokio::join!(store.change_state(shard, EPOCH, serving, fenced), async {
+        proxy.lost().await;
+        proxy.close();
+    });
     assert!(changed.unwrap());
     assert_eq!(seq(&store, 0).await, Seq(2));
 }
@@ -84,6 +87,32 @@ async fn a_late_answer_is_never_taken_for_another(server: &Server) {
     lease.roll_back().await;
     let lease = store.inner.writers.get().await.unwrap();
     assert!(!lease.reused, "a connection with an answer under way was given out again");
+}
+
+/// A purge takes no shard's lock: between a commit's read and its delete the tombstone can go.
+async fn a_tombstone_that_is_purged_meanwhile_fails_no_commit(server: &Server) {
+    let store = fresh(server, options("purged"), 2).await;
+    let now = UnixMillis(1);
+    let mut locks = Locks::default();
+    for shard in [ShardId(0), ShardId(1)] {
+        let state = ShardState::Serving;
+        locks.insert(shard, Lock::Held(LockedShard { shard, epoch: EPOCH, seq: Seq(0), state, next_id: 1 }));
+    }
+    let mut unit = put(0, 1, ObjectId::new(ShardId(1), 2).0);
+    let atype = AssocType(9);
+    let StoreOp::EdgePut { edge, inverse, .. } = &mut unit.ops[0] else { panic!("it puts an edge") };
+    *inverse = Some(Inverse { atype, together: Some(EPOCH) });
+    let other = edge.reversed(atype);
+    let units = [unit];
+    let admission = Admission::of(&units, &locks, |_, _| Lookup::New);
+    let mut workspace = Workspace::new(&locks, &ReadSet::of(&units, &admission, &locks), now);
+    // It was read; the database does not have it any more.
+    workspace.load_tombstone(other, Tombstone { epoch: EPOCH, seq: Seq(0), at: now });
+    let plan = workspace.run(&units, admission);
+    assert_eq!(plan.tombstones.deletes, [other]);
+    let mut lease = store.inner.writers.get().await.unwrap();
+    batch_write::write(&store.inner, &mut lease, &plan, 7, now).await.unwrap();
+    lease.roll_back().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
