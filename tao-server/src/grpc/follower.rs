@@ -13,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::pipeline::{self, RequestHandler};
+use super::size::{fitting_read, fitting_together};
 use super::{Metadata, ServiceLimits, only_between_nodes};
 
 /// The application's service of a follower.
@@ -87,7 +88,7 @@ impl proto::tao_server::Tao for FollowerService {
         let _counted = self.limits.enter()?;
         let deadline = self.limits.deadline(grpc_timeout(&request));
         let read = ReadRequest::try_from(request.into_inner())?;
-        Ok(Response::new(self.answer_read(read, deadline).await?.into()))
+        Ok(Response::new(fitting_read(self.answer_read(read, deadline).await?.into())?))
     }
 
     async fn write(
@@ -118,7 +119,7 @@ impl proto::tao_server::Tao for FollowerService {
             };
             encode_reply(id, result)
         });
-        Ok(Response::new(proto::ReplyFrame { reply: join_all(answers).await }))
+        Ok(Response::new(proto::ReplyFrame { reply: fitting_together(join_all(answers).await) }))
     }
 
     async fn pipeline(

@@ -3,11 +3,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use tao_leader_follower::leader::LeaderHandle;
 use tao_leader_follower::ports::{ChangeStream, LeaderPeer, SubscriptionControl, WriteAnswer};
 use tao_schema::Result;
-use tao_schema::stream::Subscribe;
+use tao_schema::stream::{StreamMessage, Subscribe};
 use tao_schema::wire::envelope::{ReplyBody, RequestOp};
 use tao_schema::wire::proto;
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::ServiceLimits;
 use super::pipeline::{self, RequestHandler};
+use super::size::{split, streamable};
 
 /// Messages of a change stream that may share a frame.
 const STREAM_FRAME_MESSAGES: usize = 256;
@@ -74,15 +75,22 @@ impl proto::peer_server::Peer for LeaderService {
         let ChangeStream { control, messages } = self.leader.changes(&first.follower).await?;
         apply(&*control, first).await?;
         tokio::spawn(read_subscriptions(control, inbound));
-        // Whatever is ready goes into one frame; an idle stream sends at once.
-        let frames = messages.ready_chunks(STREAM_FRAME_MESSAGES).map(|chunk| {
-            let message = chunk
-                .into_iter()
-                .map(|message| message.map(proto::StreamMessage::from))
-                .collect::<Result<Vec<_>>>()?;
-            Ok(proto::StreamFrame { message })
-        });
+        // Whatever is ready shares frames; an idle stream sends at once.
+        let frames =
+            messages.ready_chunks(STREAM_FRAME_MESSAGES).flat_map(|chunk| stream::iter(framed(chunk)));
         Ok(Response::new(Box::pin(frames)))
+    }
+}
+
+/// Frames of messages that were ready together. With an error the stream ends: what was before it goes with it.
+fn framed(messages: Vec<Result<StreamMessage>>) -> Vec<std::result::Result<proto::StreamFrame, Status>> {
+    let messages: Result<Vec<_>> =
+        messages.into_iter().map(|message| message.map(|message| streamable(message.into()))).collect();
+    match messages {
+        Ok(messages) => {
+            split(messages).into_iter().map(|message| Ok(proto::StreamFrame { message })).collect()
+        }
+        Err(error) => vec![Err(error.into())],
     }
 }
 

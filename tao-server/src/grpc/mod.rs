@@ -5,6 +5,7 @@ mod inspect;
 mod leader;
 mod metadata;
 mod pipeline;
+mod size;
 
 use std::time::Duration;
 

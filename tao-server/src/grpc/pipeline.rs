@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Status, Streaming};
 
+use super::size::{fitting, split};
+
 /// Answers the requests of a stream.
 pub trait RequestHandler: Clone + Send + Sync + 'static {
     /// Answers at once, if that needs no waiting.
@@ -95,7 +97,7 @@ async fn read_frames<H: RequestHandler>(
                 Err(error) => Some(Err(error.clone())),
             };
             let (None, Ok(op)) = (&now, op) else {
-                ready.extend(now.map(|result| encode_reply(id, result)));
+                ready.extend(now.map(|result| fitting(encode_reply(id, result))));
                 continue;
             };
             let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
@@ -107,7 +109,7 @@ async fn read_frames<H: RequestHandler>(
             options.calls.spawn(async move {
                 let result = handler.answer(op, deadline).await;
                 // The client may be gone: then nobody waits for the reply, and what was written stays written.
-                let _gone = slow.send(encode_reply(id, result)).await;
+                let _gone = slow.send(fitting(encode_reply(id, result))).await;
                 drop(permit);
             });
         }
@@ -119,8 +121,8 @@ async fn read_frames<H: RequestHandler>(
 
 /// Sends replies; false if the client is gone.
 async fn send(frames: &FrameSender, replies: Vec<proto::Reply>) -> bool {
-    for frame in split(replies) {
-        if frames.send(Ok(frame)).await.is_err() {
+    for reply in split(replies) {
+        if frames.send(Ok(proto::ReplyFrame { reply })).await.is_err() {
             return false;
         }
     }
@@ -138,26 +140,6 @@ async fn collect(mut replies: mpsc::Receiver<proto::Reply>, frames: FrameSender)
             return;
         }
     }
-}
-
-/// Keeps frames under the message limit: large answers go alone.
-fn split(replies: Vec<proto::Reply>) -> Vec<proto::ReplyFrame> {
-    use prost::Message;
-    const TARGET: usize = tao_schema::limits::MAX_MESSAGE_BYTES / 2;
-    let mut frames = vec![proto::ReplyFrame::default()];
-    let mut bytes = 0;
-    for reply in replies {
-        let size = reply.encoded_len();
-        if bytes > 0 && bytes + size > TARGET {
-            frames.push(proto::ReplyFrame::default());
-            bytes = 0;
-        }
-        bytes += size;
-        if let Some(frame) = frames.last_mut() {
-            frame.reply.push(reply);
-        }
-    }
-    frames
 }
 
 fn overloaded(most: usize) -> Error {
