@@ -24,6 +24,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 /// Wishes of a subscriber that may wait to be sent.
 const WISHES: usize = 64;
+/// Shards of one wish: some 25 KiB, within the smallest message that a node may be configured to take.
+const WISH_SHARDS: usize = 1_024;
 
 /// Connections to the leaders of a topology, opened when first used, one for each node.
 pub struct GrpcPeers {
@@ -159,10 +161,17 @@ async fn send(wishes: &mpsc::Sender<proto::Subscribe>, wish: Subscribe, node: &s
 #[async_trait]
 impl SubscriptionControl for Wishes {
     async fn subscribe(&self, shards: Vec<SubscribeShard>) -> Result<()> {
-        send(&self.wishes, Subscribe { add: shards, ..Subscribe::default() }, &self.node).await
+        for add in shards.chunks(WISH_SHARDS) {
+            send(&self.wishes, Subscribe { add: add.to_vec(), ..Subscribe::default() }, &self.node).await?;
+        }
+        Ok(())
     }
 
     async fn unsubscribe(&self, shards: Vec<ShardId>) -> Result<()> {
-        send(&self.wishes, Subscribe { remove: shards, ..Subscribe::default() }, &self.node).await
+        for remove in shards.chunks(WISH_SHARDS) {
+            send(&self.wishes, Subscribe { remove: remove.to_vec(), ..Subscribe::default() }, &self.node)
+                .await?;
+        }
+        Ok(())
     }
 }

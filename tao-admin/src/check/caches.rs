@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use prost::Message as _;
 use tao_schema::ids::{Seq, ShardId};
 use tao_schema::wire::proto::cached_entry::{Key, Row};
 use tao_schema::wire::proto::{self, CachedEntry, fill_reply, fill_request};
 
-use super::nodes::{Node, Nodes};
+use super::nodes::{Node, Nodes, batches};
 use super::report::Report;
 
-/// Entries compared in one call.
-const BATCH: usize = 128;
 /// Times that an entry which differs is looked at again before it counts.
 const ATTEMPTS: u32 = 25;
 /// Pause between them. A node that has not caught up after all of them is a difference, too.
@@ -22,7 +21,7 @@ pub async fn check(nodes: &Nodes, shard: ShardId) -> Result<Report> {
     let mut report = Report::default();
     for node in nodes.iter() {
         let entries = node.dump(shard).await?;
-        for batch in entries.chunks(BATCH) {
+        for batch in batches(&entries, |entry| entry.encoded_len()) {
             let rows = read(nodes, shard, batch).await?;
             for (entry, row) in batch.iter().zip(rows) {
                 report.cached_entries += 1;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use prost::Message as _;
 use tao_schema::graph_schema::GraphSchema;
 use tao_schema::ids::{AssocType, EdgeKey, ObjectId, ShardId};
 use tao_schema::wire::proto::{self, AssocCount, AssocValue, ScanTable, fill_reply, fill_request};
 
-use super::nodes::Nodes;
+use super::nodes::{Nodes, batches};
 use super::report::Report;
 
 /// Rows of one page.
@@ -174,22 +175,29 @@ async fn inverses(
         }
     }
     for (shard, wanted) in by_shard {
-        let keys: Vec<EdgeKey> = wanted.iter().map(|(key, _)| *key).collect();
-        let found = nodes.read(shard, Vec::new(), &keys).await?.edge;
-        anyhow::ensure!(
-            found.len() == keys.len(),
-            "a leader answered {} edges for {}",
-            found.len(),
-            keys.len()
-        );
-        for ((key, edge), found) in wanted.into_iter().zip(found) {
-            report.inverses += 1;
-            if found.value != edge.value {
-                report.pending_inverses += 1;
-                if let Some(detail) = look_again(nodes, key, edge).await? {
-                    let name = format!("edge ({}, {}, {})", edge.id1, edge.atype, edge.id2);
-                    report.differs("inverse", "", name, detail);
-                }
+        for batch in batches(&wanted, |(_, edge)| edge.encoded_len()) {
+            compare(nodes, shard, batch, report).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn compare(
+    nodes: &Nodes,
+    shard: ShardId,
+    wanted: &[(EdgeKey, &proto::ScannedEdge)],
+    report: &mut Report,
+) -> Result<()> {
+    let keys: Vec<EdgeKey> = wanted.iter().map(|(key, _)| *key).collect();
+    let found = nodes.read(shard, Vec::new(), &keys).await?.edge;
+    anyhow::ensure!(found.len() == keys.len(), "a leader answered {} edges for {}", found.len(), keys.len());
+    for ((key, edge), found) in wanted.iter().zip(found) {
+        report.inverses += 1;
+        if found.value != edge.value {
+            report.pending_inverses += 1;
+            if let Some(detail) = look_again(nodes, *key, edge).await? {
+                let name = format!("edge ({}, {}, {})", edge.id1, edge.atype, edge.id2);
+                report.differs("inverse", "", name, detail);
             }
         }
     }

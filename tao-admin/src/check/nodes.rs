@@ -109,6 +109,27 @@ impl Node {
     }
 }
 
+/// Keys of one call at most.
+const BATCH_KEYS: usize = 128;
+/// Bytes of the rows asked for in one call, about: an answer must fit a message even if they have grown.
+const BATCH_BYTES: usize = MAX_MESSAGE_BYTES / 4;
+
+/// Items in batches whose rows fit one answer, by the bytes that each is expected to take.
+pub fn batches<T>(items: &[T], bytes: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let (mut batches, mut start, mut taken) = (Vec::new(), 0, 0);
+    for (at, item) in items.iter().enumerate() {
+        let bytes = bytes(item);
+        if at > start && (at - start == BATCH_KEYS || taken + bytes > BATCH_BYTES) {
+            batches.push(&items[start..at]);
+            (start, taken) = (at, 0);
+        }
+        taken += bytes;
+    }
+    batches.push(&items[start..]);
+    batches.retain(|batch| !batch.is_empty());
+    batches
+}
+
 /// Connects to a node's inspection service.
 ///
 /// # Errors
@@ -125,4 +146,20 @@ pub async fn connect(address: &str) -> Result<InspectClient<Channel>> {
 /// What a node says, as the tier's own error.
 pub fn says(status: tonic::Status) -> anyhow::Error {
     anyhow::Error::from(tao_schema::Error::from(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_bounded_in_keys_and_bytes_and_lose_nothing() {
+        let lengths = |sizes: &[usize]| {
+            batches(sizes, |size| *size).iter().map(|batch| batch.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(&[1; 300]), [128, 128, 44]);
+        let half = BATCH_BYTES / 2;
+        assert_eq!(lengths(&[half, half, 1, half, 2 * BATCH_BYTES, 1]), [2, 2, 1, 1]);
+        assert!(lengths(&[]).is_empty());
+    }
 }

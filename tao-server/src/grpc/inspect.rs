@@ -16,6 +16,8 @@ use tao_shard_store::store::{ReadKey, Row, ScanPage, Snapshot, Table};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
+use super::size::{fitting_rows, leading};
+
 /// Bytes of a page of a dump, about: entries can be large.
 const PAGE_BYTES: usize = 512 << 10;
 /// Rows of a page of a scan at most.
@@ -120,7 +122,7 @@ impl Inspect for LeaderInspect {
         let shard = shard_id(request.shard)?;
         let deadline = Instant::now() + DATABASE;
         let page = self.leader.scan(shard, table, after, request.limit as usize, deadline).await?;
-        Ok(Response::new(scan_reply(page)))
+        Ok(Response::new(one_message(scan_reply(page))))
     }
 
     async fn read_store(
@@ -148,6 +150,7 @@ impl Inspect for LeaderInspect {
                 reply.edge.push(stored_edge(snapshot)?);
             }
         }
+        fitting_rows(&reply)?;
         Ok(Response::new(reply))
     }
 
@@ -219,6 +222,23 @@ fn scan_reply(page: ScanPage) -> proto::ScanStoreReply {
     }
 }
 
+/// A page that fits a message: the next one goes on behind the last row that is in it.
+fn one_message(mut page: proto::ScanStoreReply) -> proto::ScanStoreReply {
+    let objects = leading(&page.object);
+    if objects < page.object.len() {
+        page.object.truncate(objects);
+        page.next = page.object.last().map(|last| proto::ScanKey { id1: last.id, atype: 0, id2: 0 });
+    }
+    let edges = leading(&page.edge);
+    if edges < page.edge.len() {
+        page.edge.truncate(edges);
+        let key =
+            |last: &proto::ScannedEdge| proto::ScanKey { id1: last.id1, atype: last.atype, id2: last.id2 };
+        page.next = page.edge.last().map(key);
+    }
+    page
+}
+
 fn status(
     node: &str,
     role: &str,
@@ -277,4 +297,27 @@ fn wire_entry(cached: CachedEntry) -> proto::CachedEntry {
         (Key::List(list), Body::Object(_)) => (cached_entry::Key::List(list.into()), None),
     };
     proto::CachedEntry { key: Some(key), position: Some(cached.position.into()), row }
+}
+
+#[cfg(test)]
+mod tests {
+    use tao_schema::fields::EncodedFields;
+    use tao_schema::limits::{MAX_MESSAGE_BYTES, MAX_OBJECT_BYTES};
+
+    use super::*;
+
+    #[test]
+    fn a_page_of_large_rows_is_cut_and_the_next_goes_on_behind_it() {
+        let fields = Some(EncodedFields(vec![0; MAX_OBJECT_BYTES].into()));
+        let object = |id| proto::Object { id, otype: 1, version: 1, fields: fields.clone() };
+        let whole = proto::ScanStoreReply { object: (1..=9).map(object).collect(), ..Default::default() };
+        let page = one_message(whole);
+        assert!(prost::Message::encoded_len(&page) <= MAX_MESSAGE_BYTES);
+        let last = page.object.last().unwrap().id;
+        assert!((1..9).contains(&last));
+        assert_eq!(page.next, Some(proto::ScanKey { id1: last, atype: 0, id2: 0 }));
+
+        let short = proto::ScanStoreReply { object: vec![object(1)], ..Default::default() };
+        assert_eq!(one_message(short.clone()), short, "the end stays the end");
+    }
 }

@@ -47,6 +47,27 @@ pub(super) fn fitting_read(reply: proto::ReadReply) -> tao_schema::Result<proto:
     if bytes <= LARGEST { Ok(reply) } else { Err(too_large(bytes)) }
 }
 
+/// Refuses rows that are too large together.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub(super) fn fitting_rows(rows: &impl Message) -> tao_schema::Result<()> {
+    let bytes = rows.encoded_len();
+    if bytes <= LARGEST { Ok(()) } else { Err(too_large(bytes)) }
+}
+
+/// How many messages from the front share a frame; at least one, if there is one.
+pub(super) fn leading<M: Message>(messages: &[M]) -> usize {
+    let mut room = TARGET;
+    let fits = |message: &&M| {
+        let bytes = message.encoded_len() + FRAMING;
+        let fits = bytes <= room;
+        room = room.saturating_sub(bytes);
+        fits
+    };
+    messages.iter().take_while(fits).count().max(messages.len().min(1))
+}
+
 /// The reply, if it takes at most `most` bytes, else what stands in for it; and the bytes of that.
 fn within(mut reply: proto::Reply, most: usize) -> (proto::Reply, usize) {
     let mut bytes = reply.encoded_len();
