@@ -88,7 +88,7 @@ pub(crate) const fn key_of(item: &ChangeItem) -> Key {
 }
 
 /// Bytes that a change takes, nearly.
-fn weight(change: &ShardChange) -> usize {
+pub(crate) fn weight(change: &ShardChange) -> usize {
     let items: usize = change
         .items
         .iter()

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tao_schema::ids::ShardId;
 use tao_schema::stream::{StreamMessage, SubscribeShard};
 use tao_schema::{Error, Result};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 
 use self::task::Subscriber;
 use super::Inner;
@@ -30,6 +30,9 @@ pub struct StreamOptions {
     pub streams: usize,
     /// Messages that wait for the reader of a stream.
     pub buffer: usize,
+    /// Bytes of these messages, about; one that is larger waits alone. They may have left the ring, so that nothing else
+    /// bounds them.
+    pub buffer_bytes: usize,
     /// Requests of a subscriber that wait for its task.
     pub commands: usize,
     /// Between two heartbeats (R10).
@@ -45,6 +48,7 @@ impl Default for StreamOptions {
         Self {
             streams: 1_024,
             buffer: 1_024,
+            buffer_bytes: 4 << 20,
             commands: 64,
             heartbeat: Duration::from_millis(500),
             open: Duration::from_secs(2),
@@ -78,6 +82,12 @@ enum Command {
     Unsubscribe(Vec<ShardId>),
 }
 
+/// A message that waits for the reader, with the room that it takes.
+struct Buffered {
+    message: Result<StreamMessage>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
 struct Control {
     commands: mpsc::Sender<Command>,
 }
@@ -101,14 +111,12 @@ pub(super) fn open(inner: &Arc<Inner>, follower: &str) -> Result<ChangeStream> {
         return Err(Error::new(tao_schema::ErrorCode::Overloaded, message));
     }
     let (commands, asked) = mpsc::channel(options.commands.max(1));
-    let (messages, receiver) = mpsc::channel::<Result<StreamMessage>>(options.buffer.max(1));
+    let (messages, receiver) = mpsc::channel::<Buffered>(options.buffer.max(1));
     let task = Subscriber::new(Arc::clone(inner), follower.to_owned(), messages);
     inner.tasks.spawn(task.run(asked));
-    let messages =
-        unfold(
-            receiver,
-            |mut receiver| async move { receiver.recv().await.map(|message| (message, receiver)) },
-        );
+    let messages = unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|buffered| (buffered.message, receiver))
+    });
     Ok(ChangeStream { control: Arc::new(Control { commands }), messages: messages.boxed() })
 }
 

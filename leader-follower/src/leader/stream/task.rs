@@ -13,13 +13,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::super::Inner;
 use super::cursor::Cursor;
-use super::{Command, Wake};
+use super::{Buffered, Command, Wake};
+use crate::core::weight;
 
 pub(super) struct Subscriber {
     inner: Arc<Inner>,
     name: String,
     wake: Arc<Wake>,
-    messages: mpsc::Sender<Result<StreamMessage>>,
+    messages: mpsc::Sender<Buffered>,
+    /// Bytes that may wait in `messages`.
+    room: Arc<Semaphore>,
     /// Shards asked for, until they are open.
     wanted: HashMap<ShardId, Option<Position>>,
     opening: JoinSet<(ShardId, Result<()>)>,
@@ -34,13 +37,10 @@ type Step = std::result::Result<(), Ended>;
 struct Ended;
 
 impl Subscriber {
-    pub(super) fn new(
-        inner: Arc<Inner>,
-        name: String,
-        messages: mpsc::Sender<Result<StreamMessage>>,
-    ) -> Self {
+    pub(super) fn new(inner: Arc<Inner>, name: String, messages: mpsc::Sender<Buffered>) -> Self {
         inner.metrics.streams.inc();
         Self {
+            room: Arc::new(Semaphore::new(room(&inner) as usize)),
             turns: Arc::new(Semaphore::new(inner.options.stream.parallel_opens.max(1))),
             inner,
             name,
@@ -89,7 +89,10 @@ impl Subscriber {
     fn end(self, _ended: Ended) {
         if self.inner.stop_streams.is_cancelled() {
             // No room: the reader has messages to read, and then sees the end of the stream.
-            let _ = self.messages.try_send(Err(Error::unavailable("this leader is shutting down")));
+            let _ = self.messages.try_send(Buffered {
+                message: Err(Error::unavailable("this leader is shutting down")),
+                _room: None,
+            });
         }
         tracing::info!(follower = %self.name, "change stream closed");
     }
@@ -178,10 +181,16 @@ impl Subscriber {
 
     /// Waits for room: meanwhile the ring goes on, and the cursors find out.
     async fn send(&self, message: StreamMessage) -> Step {
+        let bytes = bytes_of(&message).min(room(&self.inner));
+        let send = async {
+            // Never closed. A reader that goes away gives back the room of what it has not read.
+            let _room = Arc::clone(&self.room).acquire_many_owned(bytes).await.ok();
+            self.messages.send(Buffered { message: Ok(message), _room }).await.map_err(|_| Ended)
+        };
         tokio::select! {
             biased;
             () = self.inner.stop_streams.cancelled() => Err(Ended),
-            sent = self.messages.send(Ok(message)) => sent.map_err(|_| Ended),
+            sent = send => sent,
         }
     }
 
@@ -190,6 +199,25 @@ impl Subscriber {
             slot.unlisten(&self.wake);
         }
     }
+}
+
+/// Bytes that may wait for one reader.
+fn room(inner: &Inner) -> u32 {
+    /// As many as a semaphore takes on any platform.
+    const MOST: usize = 1 << 28;
+    u32::try_from(inner.options.stream.buffer_bytes.clamp(1, MOST)).unwrap_or(u32::MAX)
+}
+
+/// Bytes that a message takes, nearly.
+fn bytes_of(message: &StreamMessage) -> u32 {
+    let bytes = match message {
+        StreamMessage::Change(change) => weight(change),
+        StreamMessage::Heartbeat { positions, .. } => size_of_val(positions.as_slice()),
+        StreamMessage::Subscribed { .. } | StreamMessage::Reset { .. } | StreamMessage::Refused { .. } => {
+            size_of::<StreamMessage>()
+        }
+    };
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 impl Drop for Subscriber {

@@ -63,9 +63,16 @@ async fn changes_follow_the_subscription_without_a_gap_and_heartbeats_name_the_l
 
 #[tokio::test(start_paused = true)]
 async fn who_falls_out_of_the_ring_is_reset_and_blocks_nobody() {
+    let options = StreamOptions::default();
+    slow_reader(StreamOptions { buffer: 2, ..options }).await;
+    // The same by bytes: two changes of an edge each.
+    slow_reader(StreamOptions { buffer_bytes: 600, ..options }).await;
+}
+
+async fn slow_reader(options: StreamOptions) {
     let mut world = World::new().await;
     world.options.core.ring_changes = 4;
-    world.options.stream.buffer = 2;
+    world.options.stream = options;
     let node = world.start("leader-1");
     let shard = world.shard_of("leader-1", 0);
     let a = object(shard, 1);
@@ -85,7 +92,7 @@ async fn who_falls_out_of_the_ring_is_reset_and_blocks_nobody() {
             other => panic!("{other:?}"),
         }
     };
-    assert!(reset == 50 && last < 50, "reset to {reset} after {last}");
+    assert!(reset == 50 && last < 10, "reset to {reset} after {last}");
     node.write(add(a, FOLLOWS, object(shard, 99), 1)).await.unwrap();
     assert_eq!(seq(&news(&mut slow).await), 51);
 }
