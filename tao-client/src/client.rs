@@ -111,7 +111,8 @@ impl Client {
     fn flight(&self, context: &Context, request: Request, options: &CallOptions) -> Result<Flight> {
         let client_options = self.core.cluster.options();
         let now = Instant::now();
-        let deadline = now + options.timeout.unwrap_or(client_options.timeout).min(MAX_DEADLINE);
+        let timeout = options.timeout.unwrap_or(client_options.timeout).min(MAX_DEADLINE);
+        let deadline = now + timeout;
         let (shard, what) = match request {
             Request::Read(op) => {
                 context.schema.check_read(&op)?;
@@ -130,7 +131,8 @@ impl Client {
                 (shard, Outgoing::Write { request: request.into(), began: now, began_wall })
             }
         };
-        Ok(Flight::new(shard, what, Attempts::new(client_options, deadline), deadline))
+        let attempts = Attempts::new(client_options, deadline);
+        Ok(Flight::new(shard, what, attempts, client_options.attempt_within(timeout), deadline))
     }
 
     /// Translates a reply and notes its positions in the session (R19).

@@ -28,6 +28,8 @@ pub(crate) struct Flight {
     shard: ShardId,
     what: Outgoing,
     attempts: Attempts,
+    /// Longest wait for one attempt.
+    patience: Duration,
     deadline: Instant,
     tried: Vec<Arc<Node>>,
 }
@@ -182,14 +184,20 @@ impl Core {
 }
 
 impl Flight {
-    pub(crate) const fn new(shard: ShardId, what: Outgoing, attempts: Attempts, deadline: Instant) -> Self {
-        Self { shard, what, attempts, deadline, tried: Vec::new() }
+    pub(crate) const fn new(
+        shard: ShardId,
+        what: Outgoing,
+        attempts: Attempts,
+        patience: Duration,
+        deadline: Instant,
+    ) -> Self {
+        Self { shard, what, attempts, patience, deadline, tried: Vec::new() }
     }
 
     fn attempt(&self, cluster: &Cluster) -> Result<Attempt> {
         let now = Instant::now();
         let node = cluster.routes().choose(self.shard, &self.tried, now)?.clone();
-        let until = self.deadline.min(now + cluster.options().attempt_timeout);
+        let until = self.deadline.min(now + self.patience);
         let op = match &self.what {
             Outgoing::Read(request) => proto::request::Op::Read(request.clone()),
             Outgoing::Write { request, began, began_wall } => {

@@ -19,7 +19,8 @@ pub struct Options {
     pub tier: Option<String>,
     /// Longest wait for a call, retries included; at most 60 s. A call may set its own.
     pub timeout: Duration,
-    /// Longest wait for one attempt.
+    /// Longest wait for one attempt of a call with the default `timeout`. A call that may take longer gives its attempts
+    /// the same share of its time: under load, giving up early on a node that works adds a second request to the first.
     pub attempt_timeout: Duration,
     /// Attempts of one call, the first included.
     pub attempts: u32,
@@ -87,5 +88,29 @@ impl Options {
             return wrong("retry_ratio must be from 0 to 1");
         }
         Ok(())
+    }
+
+    /// Longest wait for one attempt of a call that may take `timeout`.
+    pub(crate) fn attempt_within(&self, timeout: Duration) -> Duration {
+        let share = self.attempt_timeout.as_secs_f64() / self.timeout.as_secs_f64();
+        self.attempt_timeout.max(timeout.mul_f64(share)).min(timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_have_the_same_share_of_a_longer_call() {
+        let options = Options {
+            timeout: Duration::from_secs(5),
+            attempt_timeout: Duration::from_secs(2),
+            ..Options::default()
+        };
+        for (timeout_ms, attempt_ms) in [(5_000, 2_000), (30_000, 12_000), (3_000, 2_000), (500, 500)] {
+            let attempt = options.attempt_within(Duration::from_millis(timeout_ms));
+            assert_eq!(attempt, Duration::from_millis(attempt_ms), "of {timeout_ms} ms");
+        }
     }
 }
