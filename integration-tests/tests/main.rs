@@ -3,3 +3,4 @@
 mod command;
 mod failures;
 mod graph;
+mod sessions;
