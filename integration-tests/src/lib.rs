@@ -5,5 +5,5 @@ mod process;
 mod region;
 
 pub use binaries::{run_tao, tao, tao_server};
-pub use process::Process;
+pub use process::{Process, wait_until};
 pub use region::{DevRegion, Region, RegionOptions};

@@ -3,4 +3,6 @@
 mod command;
 mod failures;
 mod graph;
+mod life;
 mod sessions;
+mod wire;

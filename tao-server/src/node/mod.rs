@@ -107,20 +107,9 @@ impl Node {
         let (sender, receiver) = watch::channel(Arc::clone(&topology));
         let view = Arc::new(ArcSwap::from_pointee(Cluster::new(topology)));
         let peers = Arc::new(GrpcPeers::new(receiver.clone(), ConnectionOptions::default()));
-        let limits = ServiceLimits {
-            default_deadline: Duration::from_millis(config.limits.default_deadline_ms),
-            stream_requests: config.limits.stream_requests,
-            drain: drain.clone(),
-            calls: calls.clone(),
-        };
+        let limits = service_limits(&config, &drain, &calls);
         let bytes = config.limits.message_bytes;
-        let (reporter, health_service) = tonic_health::server::health_reporter();
-        let base = Server::builder()
-            .max_concurrent_streams(Some(config.limits.connection_streams))
-            .http2_keepalive_interval(Some(Duration::from_secs(10)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-            .add_service(health_service)
-            .add_service(reflection()?);
+        let (reporter, base) = grpc_server(&config)?;
         let (service, service_name, router) = match role {
             Role::Follower => {
                 let metrics = Arc::new(FollowerMetrics::default());
@@ -153,12 +142,7 @@ impl Node {
                     stale_topology: Arc::default(),
                 };
                 let leader = health.register(|registry| Leader::start(options, context, registry));
-                // Answers carry whole changes and batches of inverses: twice an application's message.
-                let peer = peer_server::PeerServer::new(LeaderService::new(leader.clone(), limits))
-                    .max_decoding_message_size(2 * bytes);
-                let router = base
-                    .add_service(peer)
-                    .add_service(inspect_server::InspectServer::new(LeaderInspect::new(leader.clone())));
+                let router = leader_router(base, &leader, limits, bytes);
                 (Service::Leader(leader), peer_server::PeerServer::<LeaderService>::NAME, router)
             }
         };
@@ -236,6 +220,34 @@ async fn serve(router: Router, listener: TcpListener, stop: CancellationToken, n
     if let Err(error) = router.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()).await {
         tracing::error!(node = name, %error, "gRPC server failed");
     }
+}
+
+fn service_limits(config: &NodeConfig, drain: &CancellationToken, calls: &TaskTracker) -> ServiceLimits {
+    ServiceLimits {
+        default_deadline: Duration::from_millis(config.limits.default_deadline_ms),
+        stream_requests: config.limits.stream_requests,
+        drain: drain.clone(),
+        calls: calls.clone(),
+    }
+}
+
+/// What every node serves beside its own service.
+fn grpc_server(config: &NodeConfig) -> Result<(HealthReporter, Router)> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let server = Server::builder()
+        .max_concurrent_streams(Some(config.limits.connection_streams))
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .add_service(health)
+        .add_service(reflection()?);
+    Ok((reporter, server))
+}
+
+fn leader_router(base: Router, leader: &LeaderHandle, limits: ServiceLimits, bytes: usize) -> Router {
+    // Answers carry whole changes and batches of inverses: twice an application's message.
+    let peer = peer_server::PeerServer::new(LeaderService::new(leader.clone(), limits))
+        .max_decoding_message_size(2 * bytes);
+    base.add_service(peer).add_service(inspect_server::InspectServer::new(LeaderInspect::new(leader.clone())))
 }
 
 fn reflection() -> Result<
