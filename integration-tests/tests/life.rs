@@ -240,10 +240,10 @@ fn the_documented_metrics_are_those_exported() {
     let mut exported = std::collections::BTreeSet::new();
     for node in region.ready.nodes() {
         for line in get(&node.admin, "/metrics").unwrap().1.lines() {
-            if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
-                if kind != "info" {
-                    exported.insert(format!("{name}{}", if kind == "counter" { "_total" } else { "" }));
-                }
+            if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+                && kind != "info"
+            {
+                exported.insert(format!("{name}{}", if kind == "counter" { "_total" } else { "" }));
             }
         }
     }

@@ -1,4 +1,9 @@
 //! Scenarios over whole regions. One test binary: linking dominates.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "what fails ends a test; seeds and counts are shown"
+)]
 
 mod command;
 mod failures;

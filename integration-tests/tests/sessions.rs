@@ -147,7 +147,7 @@ async fn live(session: SessionClient, number: u32, stop: Arc<AtomicBool>) -> Wit
         }
         witness.count(me, friends..friends + doubtful + 1).await;
         let call = session.assoc_add(new, "friend", hub).time(round).timeout(PATIENCE).send().await;
-        if !witness.wrote(call).is_some_and(|written| !written.inverse_pending) {
+        if witness.wrote(call).is_none_or(|written| written.inverse_pending) {
             continue;
         }
         witness.friendship(hub, new, true).await;

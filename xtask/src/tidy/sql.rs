@@ -38,8 +38,8 @@ const SMALL: [&[&str]; 8] = [
     &["drop", "table"],
 ];
 const SMALL_GAP_MAX: usize = 2;
-/// Whole literals that are statements.
-const ALONE: [&str; 4] = ["begin", "commit", "rollback", "select 1"];
+/// Whole literals that are statements. In small letters, one word alone is English.
+const ALONE: [&str; 4] = ["BEGIN", "COMMIT", "ROLLBACK", "select 1"];
 
 pub(super) fn check(source: &Source, findings: &mut Findings<'_>) {
     for (line, text) in &source.strings {
@@ -57,7 +57,7 @@ fn is_sql(literal: &str) -> bool {
         .split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | ',' | ';' | '`' | '\\'))
         .filter(|word| !word.is_empty())
         .collect();
-    if words.first() == Some(&"SELECT") || ALONE.contains(&words.join(" ").to_lowercase().as_str()) {
+    if words.first() == Some(&"SELECT") || ALONE.contains(&words.join(" ").as_str()) {
         return true;
     }
     let from = |start: usize| words.get(start..).unwrap_or_default();
@@ -112,6 +112,7 @@ mod tests {
             "the select! macro takes from each",
             "insert an edge into the list",
             "create a table of events",
+            "commit",
             "commit after the fence",
             "could not COMMIT: {error}",
             "SELECTED FROM the ring",
