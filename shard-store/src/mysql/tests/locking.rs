@@ -107,11 +107,11 @@ async fn h3_a_lock_wait_that_timed_out_holds_nothing(server: &Server) {
 async fn h4_a_zombie_loses_its_locks(server: &Server) {
     let wait_timeout = Duration::from_secs(2);
     let zombie = fresh(server, Options { writer_wait_timeout: wait_timeout, ..options("h4") }, 1).await;
+    // Before the lock: opening may take longer than the zombie's session lasts.
+    let other = open(server, options("h4")).await.unwrap();
     let mut lease = zombie.inner.writers.get().await.unwrap();
     let rows = lease.rows(&LOCK_SHARD_WAIT, Params::Positional(vec![0u16.into()])).await.unwrap();
     assert_eq!(rows.len(), 1);
-
-    let other = open(server, options("h4")).await.unwrap();
     let start = Instant::now();
     let mut busy = 0;
     while commit(&other, vec![put(0, 1, 2)]).await.unwrap()[0] == UnitResult::Busy {
