@@ -29,11 +29,7 @@ impl Plain {
             .stmt_cache_size(16)
             .into();
         let mut connection = Conn::new(options.clone()).await?;
-        for statement in include_str!("../sql/plain_schema.sql").split(';') {
-            if !statement.trim().is_empty() {
-                connection.query_drop(statement).await?;
-            }
-        }
+        run_script(&mut connection, include_str!("../sql/plain_schema.sql")).await?;
         connection.disconnect().await?;
         Ok(Self { options })
     }
@@ -46,7 +42,7 @@ impl Plain {
         let mut open = Vec::new();
         for _ in 0..connections {
             let mut connection = Conn::new(self.options.clone()).await?;
-            connection.query_drop(include_str!("../sql/plain_session.sql")).await?;
+            run_script(&mut connection, include_str!("../sql/plain_session.sql")).await?;
             open.push(connection);
         }
         closed_loop::run(
@@ -65,6 +61,14 @@ impl Plain {
         )
         .await
     }
+}
+
+/// Runs a file's statements, one after the other.
+async fn run_script(connection: &mut Conn, script: &str) -> mysql_async::Result<()> {
+    for statement in script.split(';').filter(|statement| !statement.trim().is_empty()) {
+        connection.query_drop(statement).await?;
+    }
+    Ok(())
 }
 
 async fn write(connection: &mut Conn, id1: u64, id2: u64, time: u32) -> mysql_async::Result<()> {

@@ -164,7 +164,7 @@ impl Default for LimitsConfig {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { read_connections: 16, writer_lanes: 1, statement_ms: 2_000 }
+        Self { read_connections: 16, writer_lanes: 4, statement_ms: 2_000 }
     }
 }
 
