@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tao_client::{Client, Options};
 use tao_schema::ids::HostGroupId;
-use tao_schema::topology::{Dsn, HostGroup, Node, Region as TopologyRegion, Tier, Topology};
+use tao_schema::topology::{
+    Dsn, FIRST_EPOCH, HostGroup, Node, Region as TopologyRegion, ReplicationMode, Tier, Topology,
+};
 use tao_server::ready::ReadyFile;
 use tao_shard_store::fleet::{Fleet, FleetOptions, ServerBinary};
 use tempfile::TempDir;
@@ -185,6 +187,8 @@ fn topology(options: &RegionOptions, fleet: &Fleet) -> Result<Topology> {
     let host_group = |server: &tao_shard_store::fleet::Server| HostGroup {
         id: HostGroupId(server.index() as u16 + 1),
         master: "local".to_owned(),
+        epoch: FIRST_EPOCH,
+        mode: ReplicationMode::Async,
         servers: BTreeMap::from([("local".to_owned(), Dsn::new(server.dsn().expose()))]),
     };
     Ok(Topology {

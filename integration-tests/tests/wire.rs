@@ -35,7 +35,7 @@ fn region() -> (DevRegion, String, String) {
 
 fn write(op: Write) -> proto::WriteRequest {
     let request_id = rand::random::<u128>().to_be_bytes().to_vec();
-    proto::WriteRequest { request_id, age_ms: 0, op: vec![proto::WriteOp { op: Some(op) }] }
+    proto::WriteRequest { request_id, op: vec![proto::WriteOp { op: Some(op) }], ..Default::default() }
 }
 
 fn read(op: Read) -> proto::ReadRequest {

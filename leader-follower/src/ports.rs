@@ -91,6 +91,10 @@ pub trait SubscriptionControl: Send + Sync + 'static {
     /// Asks for shards. The answer for each, `Subscribed`, `Reset` or `Refused`, comes in the stream.
     async fn subscribe(&self, shards: Vec<SubscribeShard>) -> Result<()>;
 
+    /// Asks for a heartbeat now, behind everything that the leader has published, that repeats `number`, which is not
+    /// zero (R20).
+    async fn probe(&self, number: u64) -> Result<()>;
+
     /// Ends subscriptions; messages already on the way may still come.
     async fn unsubscribe(&self, shards: Vec<ShardId>) -> Result<()>;
 }

@@ -77,6 +77,11 @@ newtype! {
     Epoch(u32)
 }
 newtype! {
+    /// Milliseconds since the Unix epoch by the clock of a host group's primary, as a heartbeat row carries it. Compared
+    /// only with other times of the same host group, never with another machine's clock (PROTOCOL R19, R20).
+    PrimaryTime(u64)
+}
+newtype! {
     /// One primary database server with its replicas elsewhere.
     HostGroupId(u16)
 }

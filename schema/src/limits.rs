@@ -8,6 +8,8 @@ pub const MAX_ASSOC_BYTES: usize = 64 << 10;
 pub const MAX_QUERY_LIMIT: u32 = 6_000;
 /// `id2`s in one `assoc_get`.
 pub const MAX_ID2_SET: usize = 1_000;
+/// Positions of earlier epochs that a read may name: one for each epoch of a shard that a session has lived through.
+pub const MAX_LINEAGE: usize = 16;
 /// Operations in one atomic write.
 pub const MAX_ATOMIC_OPS: usize = 256;
 /// Operations in one batch call or frame.

@@ -1,9 +1,12 @@
 //! The operations of the API (DESIGN section 2), as values.
 
+use std::time::Duration;
+
 use crate::edges::PackedEdges;
 use crate::fields::EncodedFields;
 use crate::ids::{
-    AssocType, EdgeKey, FieldId, ListKey, ObjectId, ObjectType, Position, RequestId, Seq, ShardId, Time,
+    AssocType, EdgeKey, FieldId, ListKey, ObjectId, ObjectType, Position, PrimaryTime, RequestId, Seq,
+    ShardId, Time,
 };
 use crate::rows::{EdgeValue, ListRow, ObjectRow, ShardState};
 
@@ -76,10 +79,61 @@ impl ReadOp {
 pub struct ReadRequest {
     /// What to read.
     pub op: ReadOp,
-    /// The answer must not be older than this position of the op's shard; `None`: `Local`.
-    pub at_least: Option<Position>,
+    /// How fresh the answer must be.
+    pub demand: Demand,
     /// Whether the reply says which path it took.
     pub explain: bool,
+    /// A leader of another region sent this on: who can't answer refuses, and never sends it on again (R18). Set by
+    /// leaders only.
+    pub forwarded: bool,
+}
+
+impl ReadRequest {
+    /// A read that takes what the nearest memory has.
+    pub const fn local(op: ReadOp) -> Self {
+        Self { op, demand: Demand::local(), explain: false, forwarded: false }
+    }
+}
+
+/// What a read demands of its answer (R19-R21). All of it holds at once; the default demands nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Demand {
+    /// Not older than this position of the op's shard: the newest that the session has seen.
+    pub at_least: Option<Position>,
+    /// Positions in earlier epochs of the shard that the session has seen as well: the answer's history must contain
+    /// them, or it is [`crate::ErrorCode::LostEpoch`]. Usually empty.
+    pub lineage: Vec<Position>,
+    /// Everything that was committed up to this time of the host group's primary: what a session folded that had too
+    /// many positions.
+    pub not_before: Option<PrimaryTime>,
+    /// Its age.
+    pub freshness: Freshness,
+}
+
+impl Demand {
+    /// Nothing is demanded.
+    pub const fn local() -> Self {
+        Self { at_least: None, lineage: Vec::new(), not_before: None, freshness: Freshness::Any }
+    }
+
+    /// Not older than a position.
+    pub const fn at_least(position: Position) -> Self {
+        Self { at_least: Some(position), lineage: Vec::new(), not_before: None, freshness: Freshness::Any }
+    }
+}
+
+/// How old an answer may be (R20, R21).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub enum Freshness {
+    /// As old as the node's configured limit lets it be.
+    #[default]
+    Any,
+    /// Everything committed up to so long before the request arrived is in it.
+    Within(Duration),
+    /// From the memory of the master region: the classic policy for some time after a write.
+    Master,
+    /// Proved current on the primary after the request arrived.
+    Critical,
 }
 
 /// The answer to a read.
@@ -91,6 +145,9 @@ pub struct ReadReply {
     pub answer: Answer,
     /// Present if it was asked for.
     pub explain: Option<Explain>,
+    /// Nothing that the answer shows was committed later than this, by the clock of its host group's primary; absent if
+    /// the node can't tell. What a session folds its positions into (R19).
+    pub time: Option<PrimaryTime>,
 }
 
 /// What was read.
@@ -134,6 +191,8 @@ pub struct Explain {
     pub path: Vec<String>,
     /// Why the first node's memory did not answer; empty if it did.
     pub reason: String,
+    /// The rule by which the answer was found fresh enough, with its figures: `R21 AtLeast: watermark 120, token 118`.
+    pub rule: String,
 }
 
 /// One change to the graph, as the application says it.
@@ -235,9 +294,11 @@ pub struct WriteRequest {
     /// The same in every attempt.
     pub id: RequestId,
     /// Time since the first attempt, by the client's monotonic clock; zero in the first.
-    pub age: std::time::Duration,
+    pub age: Duration,
     /// At least one, at most [`crate::limits::MAX_ATOMIC_OPS`].
     pub ops: Vec<WriteOp>,
+    /// A leader of another region sent this on: who is not the master refuses, and never sends it on again (R18).
+    pub forwarded: bool,
 }
 
 /// The answer to a write that happened.
@@ -251,6 +312,8 @@ pub struct WriteReply {
     pub inverse_pending: bool,
     /// An earlier attempt had done it.
     pub replayed: bool,
+    /// Not earlier than the commit, by the clock of the ordering shard's primary; absent if the leader can't tell.
+    pub time: Option<PrimaryTime>,
 }
 
 /// What one operation did.
@@ -282,6 +345,8 @@ pub struct FillRequest {
     pub key: FillKey,
     /// The answer must not be older than this position of the key's shard.
     pub at_least: Option<Position>,
+    /// As [`ReadRequest::forwarded`].
+    pub forwarded: bool,
 }
 
 /// A key of a cache.

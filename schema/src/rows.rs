@@ -80,6 +80,16 @@ impl ShardState {
     }
 }
 
+/// Where an epoch of a shard begins. An epoch ends where the next one begins: a position of epoch `e` belongs to the
+/// shard's present lineage if and only if it is below the first seq of the epoch after `e` (R19).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct EpochStart {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The first seq written in it.
+    pub first_seq: Seq,
+}
+
 /// What one committed transaction changed on one shard: the unit of the change stream (DESIGN section 4).
 /// All of it can be read from the transaction's row images, so that a binlog tail makes the same values.
 #[derive(Clone, PartialEq, Debug)]

@@ -4,6 +4,7 @@
 pub mod apply;
 pub mod conformance;
 pub mod fleet;
+pub mod log;
 pub mod memory;
 pub mod mysql;
 pub mod store;

@@ -8,7 +8,7 @@ use rand::Rng;
 use tao_schema::graph_schema::GraphSchema;
 use tao_schema::ids::{RequestId, ShardId};
 use tao_schema::limits::MAX_DEADLINE;
-use tao_schema::ops::{Explain, ReadRequest, WriteRequest};
+use tao_schema::ops::{Demand, Explain, ReadRequest, WriteRequest};
 use tao_schema::session::Session;
 use tao_schema::topology::Topology;
 use tao_schema::wire::proto;
@@ -120,11 +120,21 @@ impl Client {
                 let seen = self.tokens.as_ref().and_then(|tokens| tokens.lock().at_least(shard));
                 // The stricter of both: positions of one shard are ordered by (epoch, seq).
                 let at_least = seen.max(options.at_least.filter(|position| position.shard == shard));
-                (shard, Outgoing::Read(ReadRequest { op, at_least, explain: options.explain }.into()))
+                (
+                    shard,
+                    Outgoing::Read(
+                        ReadRequest {
+                            demand: Demand { at_least, ..Demand::local() },
+                            explain: options.explain,
+                            ..ReadRequest::local(op)
+                        }
+                        .into(),
+                    ),
+                )
             }
             Request::Write { ops, .. } => {
                 let id = RequestId(rand::rng().random());
-                let request = WriteRequest { id, age: Duration::ZERO, ops };
+                let request = WriteRequest { id, age: Duration::ZERO, ops, forwarded: false };
                 context.schema.check_write(&request)?;
                 let shard = request.ops.first().map_or(ShardId(0), tao_schema::ops::WriteOp::shard);
                 let began_wall = SystemTime::now();

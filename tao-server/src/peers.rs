@@ -167,6 +167,10 @@ impl SubscriptionControl for Wishes {
         Ok(())
     }
 
+    async fn probe(&self, number: u64) -> Result<()> {
+        send(&self.wishes, Subscribe { probe: number, ..Subscribe::default() }, &self.node).await
+    }
+
     async fn unsubscribe(&self, shards: Vec<ShardId>) -> Result<()> {
         for remove in shards.chunks(WISH_SHARDS) {
             send(&self.wishes, Subscribe { remove: remove.to_vec(), ..Subscribe::default() }, &self.node)

@@ -69,7 +69,7 @@ impl Shared {
         self.metrics.fills.inc();
         let started = Instant::now();
         let call = |leader: Arc<Leader>| async move {
-            leader.peer.fill(FillRequest { key, at_least: need }, deadline).await
+            leader.peer.fill(FillRequest { key, at_least: need, forwarded: false }, deadline).await
         };
         let (reply, leader) = match self.ask(key.shard(), call).await {
             Ok(answered) => answered,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tao_schema::ids::{Epoch, ListKey, Position, Seq, ShardId};
 use tao_schema::limits::MAX_QUERY_LIMIT;
-use tao_schema::ops::{Answer, Explain, FillKey, ReadOp, ReadReply, ReadRequest, Source};
+use tao_schema::ops::{Answer, Demand, Explain, FillKey, ReadOp, ReadReply, ReadRequest, Source};
 use tao_schema::{Error, ErrorCode, Result};
 use tokio::time::Instant;
 
@@ -103,7 +103,7 @@ impl Shared {
             return Look::Miss(Miss { reason: ReadResult::NotContinuous, step: Step::Through });
         };
         let key = key_of(op);
-        match slot.core.lookup(&*self.entries, &key, request.at_least) {
+        match slot.core.lookup(&*self.entries, &key, request.demand.at_least) {
             Lookup::Hit { entry, as_of } => match serve(&entry, op, self.query_limit(op)) {
                 Serve::Answer(answer) => {
                     self.shards.used(slot);
@@ -148,7 +148,7 @@ impl Shared {
             let need = self.need(slot, request);
             let filled = match self.fill(slot, key, need, deadline).await {
                 // The floor is of an epoch that has lost it; the user asked for less.
-                Err(error) if error.code == ErrorCode::LostEpoch && need != request.at_least => break,
+                Err(error) if error.code == ErrorCode::LostEpoch && need != request.demand.at_least => break,
                 filled => filled?,
             };
             match filled {
@@ -176,7 +176,7 @@ impl Shared {
         let seq = slot.core.floor(&key_of(&request.op));
         let known = slot.core.position().epoch;
         let epoch = if known == Epoch(0) { self.leaders.epoch(shard) } else { Some(known) };
-        match (request.at_least, epoch) {
+        match (request.demand.at_least, epoch) {
             // Of another epoch than the floor: only the leader knows whether that one reached it, or lost it (R19), so
             // it must see the token itself. What a user was promised goes before what this node has shown to anybody.
             (Some(token), epoch) if token.seq >= seq || epoch != Some(token.epoch) => Some(token),
@@ -197,8 +197,8 @@ impl Shared {
         let need = self.need(slot, request);
         let (mut reply, leader) = match self.ask_read(request, need, deadline).await {
             // The floor is of an epoch that has lost it; the user asked for less.
-            Err(error) if error.code == ErrorCode::LostEpoch && need != request.at_least => {
-                self.ask_read(request, request.at_least, deadline).await?
+            Err(error) if error.code == ErrorCode::LostEpoch && need != request.demand.at_least => {
+                self.ask_read(request, request.demand.at_least, deadline).await?
             }
             answered => answered?,
         };
@@ -211,7 +211,7 @@ impl Shared {
             let names = above.map(|above| above.path).filter(|path| !path.is_empty());
             let mut path = vec![self.node.clone()];
             path.extend(names.unwrap_or_else(|| vec![leader.name.to_string()]));
-            reply.explain = Some(Explain { source, path, reason: reason.to_owned() });
+            reply.explain = Some(Explain { source, path, reason: reason.to_owned(), rule: String::new() });
         }
         Ok(reply)
     }
@@ -222,7 +222,8 @@ impl Shared {
         need: Option<Position>,
         deadline: Instant,
     ) -> Result<(ReadReply, Arc<Leader>)> {
-        let up = ReadRequest { at_least: need, ..request.clone() };
+        let up =
+            ReadRequest { demand: Demand { at_least: need, ..request.demand.clone() }, ..request.clone() };
         let call = |leader: Arc<Leader>| {
             let up = up.clone();
             async move { leader.peer.read(up, deadline).await }
@@ -280,8 +281,9 @@ impl Shared {
             source: from.source,
             path: std::iter::once(&*self.node).chain(from.leader).map(str::to_owned).collect(),
             reason: from.reason.to_owned(),
+            rule: String::new(),
         });
-        ReadReply { position, answer, explain }
+        ReadReply { position, answer, explain, time: None }
     }
 
     #[inline]

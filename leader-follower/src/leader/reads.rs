@@ -41,12 +41,13 @@ impl Inner {
             source: found.source,
             path: vec![self.routes.name.clone()],
             reason: found.reason.to_owned(),
+            rule: String::new(),
         });
-        Ok(ReadReply { position: found.position, answer: found.answer, explain })
+        Ok(ReadReply { position: found.position, answer: found.answer, explain, time: None })
     }
 
     async fn find(&self, slot: &Arc<Slot>, request: &ReadRequest, deadline: Instant) -> Result<Found> {
-        let (op, token) = (&request.op, request.at_least);
+        let (op, token) = (&request.op, request.demand.at_least);
         let (key, query_limit) = self.key_of(op);
         // Before anything is read: what has been shown by now must not be missing in the answer (R15).
         let floor = slot.core.floor(&key);

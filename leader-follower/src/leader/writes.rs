@@ -148,6 +148,7 @@ impl Inner {
             outcomes: done.outcomes,
             inverse_pending: !pending.is_empty(),
             replayed: done.replayed,
+            time: None,
         };
         WriteAnswer { reply, changes: answer.changes }
     }
@@ -197,7 +198,8 @@ impl Inner {
             Some(error) => Err(error),
             None => {
                 let positions = answer.positions;
-                let reply = WriteReply { positions, outcomes, inverse_pending: false, replayed: false };
+                let reply =
+                    WriteReply { positions, outcomes, inverse_pending: false, replayed: false, time: None };
                 Ok(WriteAnswer { reply, changes: answer.changes })
             }
         }

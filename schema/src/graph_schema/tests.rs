@@ -157,7 +157,7 @@ fn the_canonical_side_is_the_forward_or_the_smaller_one() {
 }
 
 fn write(ops: Vec<WriteOp>) -> WriteRequest {
-    WriteRequest { id: RequestId(1), age: std::time::Duration::ZERO, ops }
+    WriteRequest { id: RequestId(1), age: std::time::Duration::ZERO, ops, forwarded: false }
 }
 
 fn add(edge: EdgeKey) -> WriteOp {

@@ -75,6 +75,9 @@ impl Topology {
         if !group.servers.is_empty() && !group.servers.contains_key(&group.master) {
             return wrong("servers", format!("no server in the master region, {:?}", group.master));
         }
+        if group.epoch < FIRST_EPOCH {
+            return wrong("epoch", format!("epochs start at {FIRST_EPOCH}"));
+        }
         if let Some((region, _)) = group.servers.iter().find(|(_, dsn)| dsn.expose().is_empty()) {
             return wrong("servers", format!("the DSN of region {region:?} is empty"));
         }

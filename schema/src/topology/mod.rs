@@ -53,7 +53,7 @@
 //! # Ok::<(), tao_schema::topology::TopologyError>(())
 //! ```
 //!
-//! A shard without an assignment is in epoch 1 on the host group at index `shard mod number of groups`, in the order
+//! A shard without an assignment is, in the group's epoch, on the host group at index `shard mod number of groups`, in the order
 //! of the file. So before a group is added or removed, pin what is ([`Topology::pinned`]), or data would seem to move.
 
 mod check;
@@ -137,9 +137,34 @@ pub struct HostGroup {
     pub id: HostGroupId,
     /// The region of its primary.
     pub master: String,
+    /// The epoch of its shards that have no assignment of their own; raised by a promotion.
+    #[serde(default = "first_epoch", skip_serializing_if = "is_first_epoch")]
+    pub epoch: Epoch,
+    /// What an acknowledged write is worth when the primary is lost (R5).
+    #[serde(default, skip_serializing_if = "ReplicationMode::is_async")]
+    pub mode: ReplicationMode,
     /// By region, how to reach the server. Empty in what clients get.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub servers: BTreeMap<String, Dsn>,
+}
+
+/// What an acknowledged write is worth when the primary is lost (R5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReplicationMode {
+    /// Acknowledged when the primary has committed it. Writes that had not been replicated are lost with the primary,
+    /// and listed one by one when its log can be read again.
+    #[default]
+    Async,
+    /// Acknowledged when a replica has it as well (semi-synchronous, after-sync, without a time limit): none is lost.
+    Lossless,
+}
+
+impl ReplicationMode {
+    /// Whether this is [`ReplicationMode::Async`].
+    pub const fn is_async(&self) -> bool {
+        matches!(self, Self::Async)
+    }
 }
 
 /// Where one shard is.
@@ -174,6 +199,14 @@ pub const MAX_HOST_GROUPS: usize = 4_096;
 
 /// The epoch of a shard that never moved.
 pub const FIRST_EPOCH: Epoch = Epoch(1);
+
+const fn first_epoch() -> Epoch {
+    FIRST_EPOCH
+}
+
+fn is_first_epoch(epoch: &Epoch) -> bool {
+    *epoch == FIRST_EPOCH
+}
 
 impl TierRef {
     /// The leaders of a region.
@@ -283,7 +316,8 @@ impl Topology {
 
     fn default_assignment(&self, shard: ShardId) -> Option<Assignment> {
         let index = usize::from(shard.0).checked_rem(self.host_groups.len())?;
-        Some(Assignment { shard, host_group: self.host_groups[index].id, epoch: FIRST_EPOCH })
+        let group = &self.host_groups[index];
+        Some(Assignment { shard, host_group: group.id, epoch: group.epoch })
     }
 }
 

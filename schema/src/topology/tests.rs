@@ -14,6 +14,8 @@ fn topology(shards: u32, followers: impl IntoIterator<Item = usize>) -> Topology
     let group = |id: u16| HostGroup {
         id: HostGroupId(id),
         master: "local".into(),
+        epoch: FIRST_EPOCH,
+        mode: ReplicationMode::Async,
         servers: BTreeMap::from([(
             "local".to_owned(),
             Dsn::new(format!("mysql://tao:secret@db{id}:3306/tao")),

@@ -152,7 +152,7 @@ fn fill_key(entry: &CachedEntry) -> Result<proto::FillRequest> {
         Key::Object(id) => fill_request::Key::Object(id),
         Key::List(list) => fill_request::Key::List(list),
     };
-    Ok(proto::FillRequest { key: Some(key), edges, at_least: None })
+    Ok(proto::FillRequest { key: Some(key), edges, ..Default::default() })
 }
 
 fn key_name(entry: &CachedEntry) -> String {

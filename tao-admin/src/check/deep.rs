@@ -158,7 +158,7 @@ async fn recount(nodes: &Nodes, shard: ShardId, list: List, report: &mut Report)
 
 async fn count_row(nodes: &Nodes, shard: ShardId, list: List) -> Result<proto::ListRow> {
     let key = fill_request::Key::List(AssocCount { id1: list.id1, atype: list.atype });
-    let request = proto::FillRequest { key: Some(key), edges: 0, at_least: None };
+    let request = proto::FillRequest { key: Some(key), ..Default::default() };
     let row = nodes.read(shard, vec![request], &[]).await?.row.pop().context("a leader answered no row")?;
     match row.row {
         Some(fill_reply::Row::List(row)) => Ok(row),

@@ -25,7 +25,7 @@ fn connect(options: ConnectionOptions) -> Connection {
 
 fn read(id1: u64) -> proto::request::Op {
     let op = proto::read_request::Op::AssocCount(proto::AssocCount { id1, atype: 1 });
-    proto::request::Op::Read(proto::ReadRequest { op: Some(op), at_least: None, explain: false })
+    proto::request::Op::Read(proto::ReadRequest { op: Some(op), ..Default::default() })
 }
 
 fn write(blob: usize) -> proto::request::Op {
@@ -35,7 +35,11 @@ fn write(blob: usize) -> proto::request::Op {
     )]);
     let add = proto::ObjectAdd { id: 0, shard: 0, otype: 1, fields: Some(fields.encode()) };
     let op = proto::WriteOp { op: Some(proto::write_op::Op::ObjectAdd(add)) };
-    proto::request::Op::Write(proto::WriteRequest { request_id: vec![1; 16], age_ms: 0, op: vec![op] })
+    proto::request::Op::Write(proto::WriteRequest {
+        request_id: vec![1; 16],
+        op: vec![op],
+        ..Default::default()
+    })
 }
 
 fn within(millis: u64) -> Instant {

@@ -65,11 +65,15 @@ impl Graph {
         let state = self.state.lock();
         let shard = request.op.shard();
         let position = state.position(shard);
-        if request.at_least.is_some_and(|at_least| at_least > position) {
+        if request.demand.at_least.is_some_and(|at_least| at_least > position) {
             return Err(Error::new(ErrorCode::LostEpoch, "the token is ahead of this graph"));
         }
-        let explain =
-            Explain { source: Source::FollowerCache, path: vec!["graph".into()], reason: String::new() };
+        let explain = Explain {
+            source: Source::FollowerCache,
+            path: vec!["graph".into()],
+            reason: String::new(),
+            rule: String::new(),
+        };
         let answer = match &request.op {
             ReadOp::ObjectGet(id) => Answer::Object(state.objects.get(id).map(|row| (*id, row.clone()))),
             ReadOp::AssocCount(list) => {
@@ -89,7 +93,7 @@ impl Graph {
                 state.list(*list).answer(*limit as usize, 0, |edge| (*low..=*high).contains(&edge.time))
             }
         };
-        Ok(ReadReply { position, answer, explain: request.explain.then_some(explain) })
+        Ok(ReadReply { position, answer, explain: request.explain.then_some(explain), time: None })
     }
 
     fn write(&self, request: &WriteRequest) -> Result<WriteReply> {
@@ -106,7 +110,13 @@ impl Graph {
         let outcomes: Result<Vec<_>> =
             request.ops.iter().map(|op| self.apply(&mut next, op, seq, &mut changed)).collect();
         let positions = changed.into_iter().map(|shard| next.position(shard)).collect();
-        let reply = WriteReply { positions, outcomes: outcomes?, inverse_pending: false, replayed: false };
+        let reply = WriteReply {
+            positions,
+            outcomes: outcomes?,
+            inverse_pending: false,
+            replayed: false,
+            time: None,
+        };
         next.requests.insert(request.id, reply.clone());
         *state = next;
         Ok(reply)

@@ -47,7 +47,7 @@ impl Reaction {
         Self::Reply(ReplyResult::Read(proto::ReadReply {
             position: Some(proto::Position { shard: 0, epoch: 1, seq }),
             result: Some(proto::read_reply::Result::Count(proto::CountResult { count, version: seq })),
-            explain: None,
+            ..Default::default()
         }))
     }
 }

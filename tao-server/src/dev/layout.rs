@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use tao_schema::ids::HostGroupId;
-use tao_schema::topology::{Dsn, HostGroup, Node, Region, Tier, Topology};
+use tao_schema::topology::{Dsn, FIRST_EPOCH, HostGroup, Node, Region, ReplicationMode, Tier, Topology};
 use tokio::net::TcpListener;
 
 use super::{DevOptions, Place, REGION, Storage};
@@ -68,6 +68,8 @@ pub(super) fn topology(options: &DevOptions, places: &[Place], storage: &Storage
         .map(|index| HostGroup {
             id: HostGroupId(index as u16 + 1),
             master: REGION.to_owned(),
+            epoch: FIRST_EPOCH,
+            mode: ReplicationMode::Async,
             servers: BTreeMap::from([(REGION.to_owned(), Dsn::new(storage.dsn(index)))]),
         })
         .collect();

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::ServiceLimits;
 use super::pipeline::{self, RequestHandler};
 use super::size::{split, streamable};
+use super::{Metadata, ServiceLimits};
 
 /// Messages of a change stream that may share a frame.
 const STREAM_FRAME_MESSAGES: usize = 256;
@@ -25,13 +25,14 @@ const STREAM_FRAME_MESSAGES: usize = 256;
 #[derive(Clone)]
 pub struct LeaderService {
     leader: LeaderHandle,
+    metadata: Metadata,
     limits: ServiceLimits,
 }
 
 impl LeaderService {
     /// Serves `leader`.
-    pub fn new(leader: LeaderHandle, limits: ServiceLimits) -> Self {
-        Self { leader, limits }
+    pub fn new(leader: LeaderHandle, metadata: Metadata, limits: ServiceLimits) -> Self {
+        Self { leader, metadata, limits }
     }
 }
 
@@ -80,6 +81,13 @@ impl proto::peer_server::Peer for LeaderService {
             messages.ready_chunks(STREAM_FRAME_MESSAGES).flat_map(|chunk| stream::iter(framed(chunk)));
         Ok(Response::new(Box::pin(frames)))
     }
+
+    async fn get_topology(
+        &self,
+        request: Request<proto::GetTopologyRequest>,
+    ) -> std::result::Result<Response<proto::GetTopologyReply>, Status> {
+        Ok(Response::new(self.metadata.topology(request.into_inner().newer_than).await))
+    }
 }
 
 /// Frames of messages that were ready together. With an error the stream ends: what was before it goes with it.
@@ -111,6 +119,9 @@ async fn apply(control: &dyn SubscriptionControl, wish: proto::Subscribe) -> Res
     }
     if !wish.add.is_empty() {
         control.subscribe(wish.add).await?;
+    }
+    if wish.probe != 0 {
+        control.probe(wish.probe).await?;
     }
     Ok(())
 }

@@ -116,7 +116,9 @@ pub(super) fn streamable(message: proto::StreamMessage) -> proto::StreamMessage 
         return message;
     }
     let Some(stream_message::Message::Change(change)) = &message.message else { return message };
-    let reset = proto::Reset { shard: change.shard, epoch: change.epoch, watermark: change.seq };
+    // Without a history: the subscriber keeps what it knows of the epochs.
+    let (shard, epoch, watermark) = (change.shard, change.epoch, change.seq);
+    let reset = proto::Reset { shard, epoch, watermark, history: Vec::new() };
     proto::StreamMessage { message: Some(stream_message::Message::Reset(reset)) }
 }
 

@@ -107,6 +107,7 @@ impl Node {
         let view = Arc::new(ArcSwap::from_pointee(Cluster::new(topology)));
         let peers = Arc::new(GrpcPeers::new(receiver.clone(), ConnectionOptions::default()));
         let limits = service_limits(&config, &drain, &calls);
+        let metadata = Metadata::new(&config.name, Arc::clone(&schema), receiver.clone());
         let bytes = config.limits.message_bytes;
         let (reporter, base) = grpc_server(&config)?;
         let (service, service_name, router) = match role {
@@ -123,7 +124,6 @@ impl Node {
                     metrics,
                 };
                 let follower = Follower::start(follower_options(&config), context)?;
-                let metadata = Metadata::new(&config.name, schema, receiver);
                 let tao = FollowerService::new(follower.clone(), metadata, limits);
                 let router = base
                     .add_service(tao_server::TaoServer::new(tao).max_decoding_message_size(bytes))
@@ -141,7 +141,7 @@ impl Node {
                     stale_topology: Arc::default(),
                 };
                 let leader = health.register(|registry| Leader::start(options, context, registry));
-                let router = leader_router(base, &leader, limits, bytes);
+                let router = leader_router(base, &leader, metadata, limits, bytes);
                 (Service::Leader(leader), peer_server::PeerServer::<LeaderService>::NAME, router)
             }
         };
@@ -243,9 +243,15 @@ fn grpc_server(config: &NodeConfig) -> Result<(HealthReporter, Router)> {
     Ok((reporter, server))
 }
 
-fn leader_router(base: Router, leader: &LeaderHandle, limits: ServiceLimits, bytes: usize) -> Router {
+fn leader_router(
+    base: Router,
+    leader: &LeaderHandle,
+    metadata: Metadata,
+    limits: ServiceLimits,
+    bytes: usize,
+) -> Router {
     // Answers carry whole changes and batches of inverses: twice an application's message.
-    let peer = peer_server::PeerServer::new(LeaderService::new(leader.clone(), limits))
+    let peer = peer_server::PeerServer::new(LeaderService::new(leader.clone(), metadata, limits))
         .max_decoding_message_size(2 * bytes);
     base.add_service(peer).add_service(inspect_server::InspectServer::new(LeaderInspect::new(leader.clone())))
 }

@@ -196,8 +196,12 @@ impl Subscriptions {
                     self.on_heartbeat(name, position);
                 }
             }
-            StreamMessage::Subscribed { position } => self.on_subscribed(name, position),
-            StreamMessage::Reset { position } => self.on_reset(name, position),
+            StreamMessage::Subscribed { position, .. } => self.on_subscribed(name, position),
+            // Entries of the epoch before are not known to be of this lineage: the stream begins anew.
+            StreamMessage::Epoch { shard, .. } => {
+                self.obey(shard, StreamVerdict::Lost(LostReason::NewerEpoch));
+            }
+            StreamMessage::Reset { position, .. } => self.on_reset(name, position),
             StreamMessage::Refused { shard, error } => self.on_refused(name, shard, &error),
         }
     }

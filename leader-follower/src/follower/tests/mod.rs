@@ -11,7 +11,7 @@ use tao_schema::fields::{Fields, Value};
 use tao_schema::graph_schema::GraphSchema;
 use tao_schema::ids::{Epoch, FieldId, ObjectId, ObjectType, Position, Seq, ShardId};
 use tao_schema::ops::{
-    Answer, FillReply, FillRequest, FillRow, InverseState, ReadOp, ReadReply, ReadRequest, Source,
+    Answer, Demand, FillReply, FillRequest, FillRow, InverseState, ReadOp, ReadReply, ReadRequest, Source,
     WriteRequest,
 };
 use tao_schema::rows::{ChangeItem, ObjectRow, ShardChange, ShardState};
@@ -59,6 +59,7 @@ struct Leader {
 enum Said {
     Subscribe(Vec<SubscribeShard>),
     Unsubscribe(Vec<ShardId>),
+    Probe(u64),
 }
 
 /// The leader's end of an open stream. Dropped, the stream ends.
@@ -177,6 +178,10 @@ impl SubscriptionControl for Control {
         self.0.send(Said::Subscribe(shards)).map_err(|_| Error::unavailable("the stream has ended"))
     }
 
+    async fn probe(&self, number: u64) -> Result<()> {
+        self.0.send(Said::Probe(number)).map_err(|_| Error::unavailable("the stream has ended"))
+    }
+
     async fn unsubscribe(&self, shards: Vec<ShardId>) -> Result<()> {
         self.0.send(Said::Unsubscribe(shards)).map_err(|_| Error::unavailable("the stream has ended"))
     }
@@ -216,7 +221,7 @@ impl Leader {
     /// Answers the next read with an absent object at `seq`.
     async fn answer_read(&mut self, seq: u64) -> ReadRequest {
         let (request, answer) = next(&mut self.reads).await;
-        let reply = ReadReply { position: at(seq), answer: Answer::Object(None), explain: None };
+        let reply = ReadReply { position: at(seq), answer: Answer::Object(None), explain: None, time: None };
         answer.send(Ok(reply)).unwrap();
         request
     }
@@ -239,7 +244,12 @@ impl Stream {
     }
 
     fn heartbeat(&self, seq: u64) {
-        self.say(StreamMessage::Heartbeat { positions: vec![at(seq)], sent_unix_ms: 0 });
+        self.say(StreamMessage::Heartbeat {
+            positions: vec![at(seq)],
+            sent_unix_ms: 0,
+            probe: 0,
+            ages: Vec::new(),
+        });
     }
 
     /// The next subscription of [`SHARD`]; what it goes on from.
@@ -261,7 +271,7 @@ impl Fixture {
         let mut stream = self.leaders[0].accept().await;
         first.await.unwrap().unwrap();
         assert_eq!(stream.subscribed_from().await, None);
-        stream.say(StreamMessage::Reset { position: at(seq) });
+        stream.say(StreamMessage::Reset { position: at(seq), history: Vec::new() });
         settle().await;
         assert!(self.continuous());
         stream
@@ -310,11 +320,11 @@ fn id(local: u64) -> ObjectId {
 }
 
 fn get(local: u64) -> ReadRequest {
-    ReadRequest { op: ReadOp::ObjectGet(id(local)), at_least: None, explain: false }
+    ReadRequest::local(ReadOp::ObjectGet(id(local)))
 }
 
 fn get_at_least(local: u64, seq: u64) -> ReadRequest {
-    ReadRequest { at_least: Some(at(seq)), ..get(local) }
+    ReadRequest { demand: Demand::at_least(at(seq)), ..get(local) }
 }
 
 fn row(version: u64, text: &str) -> ObjectRow {

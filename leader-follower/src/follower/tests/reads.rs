@@ -111,7 +111,7 @@ async fn a_slow_fill_does_not_undo_a_newer_change() {
 async fn an_answer_older_than_the_token_is_no_answer() {
     let mut f = fixture();
     let read = f.spawn_read(get_at_least(1, 12));
-    assert_eq!(f.leaders[0].answer_read(11).await.at_least, Some(at(12)));
+    assert_eq!(f.leaders[0].answer_read(11).await.demand.at_least, Some(at(12)));
     assert_eq!(read.await.unwrap().unwrap_err().code, ErrorCode::Unavailable);
 }
 
@@ -158,7 +158,7 @@ async fn a_list_too_large_for_a_fill_is_asked_for_once_and_then_the_leader_answe
     answer.send(Ok(FillReply { row: FillRow::List(list(2)), ..filled(10, None) })).unwrap();
     let (_, answer) = next(&mut f.leaders[0].reads).await;
     let whole = Answer::Edges { edges: list(5).edges, version: Seq(9) };
-    answer.send(Ok(ReadReply { position: at(10), answer: whole, explain: None })).unwrap();
+    answer.send(Ok(ReadReply { position: at(10), answer: whole, explain: None, time: None })).unwrap();
     let Answer::Edges { edges, .. } = read.await.unwrap().unwrap().answer else { panic!("not edges") };
     assert_eq!(edges.count(), 5);
     assert!(f.leaders[0].fills.try_recv().is_err(), "asking again brings the same");
@@ -184,9 +184,9 @@ async fn a_token_of_another_epoch_goes_up_as_it_is() {
     let _stream = f.live_at(10).await;
     // The floor, 10 in epoch 1, must not stand in for it: a leader that is still there has 10, and may have lost 5 (R19).
     let token = Position { epoch: Epoch(2), ..at(5) };
-    let read = f.spawn_read(ReadRequest { at_least: Some(token), ..get(1) });
+    let read = f.spawn_read(ReadRequest { demand: Demand::at_least(token), ..get(1) });
     let (asked, answer) = next(&mut f.leaders[0].reads).await;
-    assert_eq!(asked.at_least, Some(token));
+    assert_eq!(asked.demand.at_least, Some(token));
     answer.send(Err(Error::new(ErrorCode::LostEpoch, "no"))).unwrap();
     assert_eq!(read.await.unwrap().unwrap_err().code, ErrorCode::LostEpoch);
 }

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tao_schema::edges::Edge;
 use tao_schema::ids::{AssocType, EdgeKey, HostGroupId, ListKey, RequestId, Time};
-use tao_schema::ops::{WriteOp, WriteReply};
+use tao_schema::ops::{Demand, WriteOp, WriteReply};
 use tao_schema::session::Session;
 use tao_shard_store::memory::{MemoryDatabase, MemoryOptions, MemoryStore};
 use tao_shard_store::store::{ReadKey, Row, SharedStore};
@@ -89,7 +89,7 @@ fn soon() -> Instant {
 async fn read_edges(follower: &FollowerHandle, n: u64, session: Option<&Session>) -> Vec<(ObjectId, Time)> {
     let op = ReadOp::AssocRange { list: friends(n), pos: 0, limit: 100 };
     let at_least = session.and_then(|session| session.at_least(op.shard()));
-    let request = ReadRequest { op, at_least, explain: false };
+    let request = ReadRequest { demand: Demand { at_least, ..Demand::local() }, ..ReadRequest::local(op) };
     let reply = match follower.try_read(&request) {
         Some(answered) => answered.unwrap(),
         None => follower.read(request, soon()).await.unwrap(),
@@ -123,7 +123,8 @@ async fn write_one(
         model.remove(&(b, a));
         WriteOp::AssocDelete { edge, expected: None }
     };
-    let request = WriteRequest { id: RequestId(random.random()), age: Duration::ZERO, ops: vec![op] };
+    let request =
+        WriteRequest { id: RequestId(random.random()), age: Duration::ZERO, ops: vec![op], forwarded: false };
     let writer = &region.followers[random.random_range(0..2)];
     let reply = writer.write(request, soon()).await.unwrap();
     assert!(!reply.inverse_pending, "nobody is in the way");

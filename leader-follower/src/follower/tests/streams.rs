@@ -17,7 +17,7 @@ async fn nothing_is_served_from_memory_without_a_continuous_stream() {
 
     let mut stream = f.leaders[0].accept().await;
     assert_eq!(stream.subscribed_from().await, Some(Seq(10)), "resumes from the own watermark");
-    stream.say(StreamMessage::Subscribed { position: at(12) });
+    stream.say(StreamMessage::Subscribed { position: at(12), history: Vec::new() });
     settle().await;
     assert_eq!(f.memory(1), None, "changes 11 and 12 are still on their way");
     stream.change(11, 1, None);
@@ -37,7 +37,7 @@ async fn a_gap_ends_the_trust_and_the_shard_is_asked_for_again() {
     assert_eq!(f.memory(1), None);
     assert_eq!(stream.said.recv().await, Some(Said::Unsubscribe(vec![SHARD])));
     assert_eq!(stream.subscribed_from().await, Some(Seq(10)));
-    stream.say(StreamMessage::Reset { position: at(12) });
+    stream.say(StreamMessage::Reset { position: at(12), history: Vec::new() });
     settle().await;
     assert!(f.continuous());
     assert_eq!(f.memory(1), None, "a reset drops the entries");
@@ -75,7 +75,7 @@ async fn a_silent_stream_is_a_lost_stream() {
     let mut again = f.leaders[0].accept().await;
     assert_eq!(again.subscribed_from().await, Some(Seq(10)));
     // What the old stream still says is void.
-    stream.messages.send(Ok(StreamMessage::Reset { position: at(50) })).ok();
+    stream.messages.send(Ok(StreamMessage::Reset { position: at(50), history: Vec::new() })).ok();
     settle().await;
     assert!(!f.continuous());
 }
@@ -92,7 +92,7 @@ async fn a_subscriber_ahead_of_its_leader_waits_and_keeps_its_entries() {
     settle().await;
     assert_eq!(f.memory(1), None);
     // The leader, at 90, answers when it has come to 100 (H15).
-    stream.say(StreamMessage::Subscribed { position: at(100) });
+    stream.say(StreamMessage::Subscribed { position: at(100), history: Vec::new() });
     settle().await;
     assert_eq!(f.memory(1), Some((Some(95), 100)));
 }
@@ -102,7 +102,7 @@ async fn a_reset_never_takes_a_watermark_back() {
     let mut f = fixture();
     let mut stream = f.live_at(100).await;
     f.fill(1, 100, Some(row(95, "a"))).await;
-    stream.say(StreamMessage::Reset { position: at(90) });
+    stream.say(StreamMessage::Reset { position: at(90), history: Vec::new() });
     settle().await;
     assert_eq!(f.memory(1), None, "time travel is refused, and so is the stream");
     assert_eq!(stream.subscribed_from().await, Some(Seq(100)));
@@ -121,7 +121,7 @@ async fn a_leader_that_is_gone_is_replaced_by_the_next_and_returned_to() {
     }
     let mut second = f.leaders[1].accept().await;
     assert_eq!(second.subscribed_from().await, Some(Seq(10)));
-    second.say(StreamMessage::Subscribed { position: at(10) });
+    second.say(StreamMessage::Subscribed { position: at(10), history: Vec::new() });
     settle().await;
     assert_eq!(f.memory(1), Some((Some(4), 10)), "the other leader goes on where the first ended");
     let read = f.spawn_read(get(2));
@@ -136,7 +136,7 @@ async fn a_leader_that_is_gone_is_replaced_by_the_next_and_returned_to() {
     second.messages.send(Ok(StreamMessage::Change(Arc::new(change(11, 1, Some("late")))))).ok();
     settle().await;
     assert_eq!(f.memory(1), None);
-    first.say(StreamMessage::Subscribed { position: at(10) });
+    first.say(StreamMessage::Subscribed { position: at(10), history: Vec::new() });
     settle().await;
     assert_eq!(f.memory(1), Some((Some(4), 10)));
 }
@@ -149,7 +149,7 @@ async fn repeated_resets_serve_the_shard_uncached_for_a_while() {
     let mut stream = f.live_at(10).await;
     for seq in 11..=13 {
         assert!(f.continuous(), "before reset to {seq}");
-        stream.say(StreamMessage::Reset { position: at(seq) });
+        stream.say(StreamMessage::Reset { position: at(seq), history: Vec::new() });
         settle().await;
     }
     assert!(!f.continuous(), "R16: the third is one too many");
@@ -175,7 +175,12 @@ async fn a_shard_that_nobody_reads_is_forgotten_and_comes_back_empty() {
         async move {
             for _ in 0..count {
                 tokio::time::sleep(Duration::from_millis(500)).await;
-                let beat = StreamMessage::Heartbeat { positions: vec![at(10)], sent_unix_ms: 0 };
+                let beat = StreamMessage::Heartbeat {
+                    positions: vec![at(10)],
+                    sent_unix_ms: 0,
+                    probe: 0,
+                    ages: Vec::new(),
+                };
                 messages.send(Ok(beat)).ok();
             }
         }
@@ -194,7 +199,7 @@ async fn a_shard_that_nobody_reads_is_forgotten_and_comes_back_empty() {
     assert!(read.await.unwrap().is_ok());
     let mut stream = f.leaders[0].accept().await;
     assert_eq!(stream.subscribed_from().await, None);
-    stream.say(StreamMessage::Reset { position: at(10) });
+    stream.say(StreamMessage::Reset { position: at(10), history: Vec::new() });
     settle().await;
     assert_eq!(f.memory(1), None, "the entry from before is void");
 }
@@ -225,7 +230,8 @@ async fn a_newer_epoch_starts_the_shard_over() {
     settle().await;
     assert_eq!(f.memory(1), None);
     assert_eq!(stream.subscribed_from().await, None, "nobody here knows where the old epoch ended");
-    stream.say(StreamMessage::Reset { position: Position { epoch: Epoch(2), ..at(11) } });
+    stream
+        .say(StreamMessage::Reset { position: Position { epoch: Epoch(2), ..at(11) }, history: Vec::new() });
     settle().await;
     assert!(f.continuous());
 }

@@ -12,14 +12,19 @@ fn update(local: u64, text: &str) -> WriteRequest {
         clear: Vec::new(),
         expected: None,
     };
-    WriteRequest { id: RequestId(7), age: Duration::from_millis(5), ops: vec![op] }
+    WriteRequest { id: RequestId(7), age: Duration::from_millis(5), ops: vec![op], forwarded: false }
 }
 
 fn answer(local: u64, seq: u64, changes: Vec<Arc<ShardChange>>) -> WriteAnswer {
     let outcome = Outcome { effect: Effect::Updated, id: Some(id(local)) };
     let replayed = changes.is_empty();
-    let reply =
-        WriteReply { positions: vec![at(seq)], outcomes: vec![outcome], inverse_pending: false, replayed };
+    let reply = WriteReply {
+        positions: vec![at(seq)],
+        outcomes: vec![outcome],
+        inverse_pending: false,
+        replayed,
+        time: None,
+    };
     WriteAnswer { reply, changes }
 }
 
@@ -99,10 +104,10 @@ async fn a_floor_from_before_the_first_subscription_outlives_it() {
     write.await.unwrap().unwrap();
     // The leader that it subscribes to is not there yet (R15).
     let read = f.spawn_read(get(1));
-    assert_eq!(f.leaders[0].answer_read(12).await.at_least, Some(at(12)));
+    assert_eq!(f.leaders[0].answer_read(12).await.demand.at_least, Some(at(12)));
     let mut stream = f.leaders[0].accept().await;
     assert_eq!(stream.subscribed_from().await, None);
-    stream.say(StreamMessage::Reset { position: at(10) });
+    stream.say(StreamMessage::Reset { position: at(10), history: Vec::new() });
     settle().await;
     read.await.unwrap().unwrap();
     let read = f.spawn_read(get(1));

@@ -41,11 +41,12 @@ impl Cursor {
             }
             RingAnswer::Reset => {
                 *self = Self::Sent(position);
-                vec![StreamMessage::Reset { position }]
+                vec![StreamMessage::Reset { position, history: Vec::new() }]
             }
             RingAnswer::Replay(changes) => {
                 *self = Self::Sent(position);
-                let first = (!subscribed).then_some(StreamMessage::Subscribed { position });
+                let first =
+                    (!subscribed).then_some(StreamMessage::Subscribed { position, history: Vec::new() });
                 first.into_iter().chain(changes.into_iter().map(change)).collect()
             }
         }

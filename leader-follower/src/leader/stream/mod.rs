@@ -80,6 +80,7 @@ impl Wake {
 enum Command {
     Subscribe(Vec<SubscribeShard>),
     Unsubscribe(Vec<ShardId>),
+    Probe(u64),
 }
 
 /// A message that waits for the reader, with the room that it takes.
@@ -96,6 +97,10 @@ struct Control {
 impl SubscriptionControl for Control {
     async fn subscribe(&self, shards: Vec<SubscribeShard>) -> Result<()> {
         self.commands.send(Command::Subscribe(shards)).await.map_err(|_| ended())
+    }
+
+    async fn probe(&self, number: u64) -> Result<()> {
+        self.commands.send(Command::Probe(number)).await.map_err(|_| ended())
     }
 
     async fn unsubscribe(&self, shards: Vec<ShardId>) -> Result<()> {

@@ -65,11 +65,14 @@ impl Subscriber {
                 () = self.inner.stop_streams.cancelled() => Err(Ended),
                 () = self.messages.closed() => Err(Ended),
                 // Before news: heartbeats must come even when there is always news.
-                _ = heartbeat.tick() => self.beat().await,
-                Some(command) = commands.recv() => {
-                    self.take(command);
-                    Ok(())
-                }
+                _ = heartbeat.tick() => self.beat(0).await,
+                Some(command) = commands.recv() => match command {
+                    Command::Probe(number) => self.beat(number).await,
+                    command => {
+                        self.take(command);
+                        Ok(())
+                    }
+                },
                 Some(opened) = self.opening.join_next() => match opened {
                     Ok((shard, result)) => self.opened(shard, result).await,
                     Err(crash) => {
@@ -111,6 +114,8 @@ impl Subscriber {
                     self.unlisten(shard);
                 }
             }
+            // Answered where it can be waited for.
+            Command::Probe(_) => {}
         }
     }
 
@@ -167,7 +172,7 @@ impl Subscriber {
 
     /// Behind everything that was marked, and everything that was not: a heartbeat that vouches for a shard has looked
     /// at it (H9).
-    async fn beat(&mut self) -> Step {
+    async fn beat(&mut self, probe: u64) -> Step {
         let _ = self.wake.take();
         let shards: Vec<ShardId> = self.cursors.keys().copied().collect();
         for shard in shards {
@@ -176,7 +181,7 @@ impl Subscriber {
         let positions = self.cursors.values().filter_map(Cursor::sent).collect();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let sent_unix_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        self.send(StreamMessage::Heartbeat { positions, sent_unix_ms }).await
+        self.send(StreamMessage::Heartbeat { positions, sent_unix_ms, probe, ages: Vec::new() }).await
     }
 
     /// Waits for room: meanwhile the ring goes on, and the cursors find out.
@@ -213,9 +218,10 @@ fn bytes_of(message: &StreamMessage) -> u32 {
     let bytes = match message {
         StreamMessage::Change(change) => weight(change),
         StreamMessage::Heartbeat { positions, .. } => size_of_val(positions.as_slice()),
-        StreamMessage::Subscribed { .. } | StreamMessage::Reset { .. } | StreamMessage::Refused { .. } => {
-            size_of::<StreamMessage>()
-        }
+        StreamMessage::Subscribed { .. }
+        | StreamMessage::Epoch { .. }
+        | StreamMessage::Reset { .. }
+        | StreamMessage::Refused { .. } => size_of::<StreamMessage>(),
     };
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -68,7 +68,7 @@ async fn a_shared_fill_that_is_too_old_for_a_token_is_not_taken() {
     };
     // Meanwhile another leader writes, and its writer reads here with the token.
     let token = other.write(add(a, FOLLOWS, a, 1)).await.unwrap().reply.positions[0];
-    let request = FillRequest { key, at_least: Some(token) };
+    let request = FillRequest { key, at_least: Some(token), forwarded: false };
     let waiting = tokio::spawn(async move { reader.fill(request, soon()).await });
     until("the reader waits", async || node.handle.inner.fills.waiting() == 1).await;
     guard.complete(old.as_of.seq, old);

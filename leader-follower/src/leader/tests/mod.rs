@@ -23,7 +23,7 @@ use tao_schema::ids::{
     AssocType, EdgeKey, Epoch, HostGroupId, ListKey, ObjectId, Position, RequestId, ShardId, Time,
 };
 use tao_schema::ops::{
-    Answer, FillKey, FillReply, FillRequest, ReadOp, ReadReply, ReadRequest, WriteOp, WriteRequest,
+    Answer, Demand, FillKey, FillReply, FillRequest, ReadOp, ReadReply, ReadRequest, WriteOp, WriteRequest,
 };
 use tao_schema::rows::ShardState;
 use tao_schema::topology::Topology;
@@ -169,11 +169,20 @@ impl Node {
     }
 
     async fn read(&self, op: ReadOp, at_least: Option<Position>) -> Result<ReadReply> {
-        self.handle.read(ReadRequest { op, at_least, explain: true }, soon()).await
+        self.handle
+            .read(
+                ReadRequest {
+                    demand: Demand { at_least, ..Demand::local() },
+                    explain: true,
+                    ..ReadRequest::local(op)
+                },
+                soon(),
+            )
+            .await
     }
 
     async fn fill(&self, key: FillKey, at_least: Option<Position>) -> Result<FillReply> {
-        self.handle.fill(FillRequest { key, at_least }, soon()).await
+        self.handle.fill(FillRequest { key, at_least, forwarded: false }, soon()).await
     }
 
     async fn count(&self, list: ListKey) -> u64 {
@@ -196,7 +205,7 @@ fn soon() -> Instant {
 fn request(op: WriteOp) -> WriteRequest {
     static NEXT: AtomicUsize = AtomicUsize::new(1);
     let id = RequestId(NEXT.fetch_add(1, Ordering::Relaxed) as u128);
-    WriteRequest { id, age: Duration::ZERO, ops: vec![op] }
+    WriteRequest { id, age: Duration::ZERO, ops: vec![op], forwarded: false }
 }
 
 fn object(shard: ShardId, local: u64) -> ObjectId {

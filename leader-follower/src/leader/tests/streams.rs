@@ -41,7 +41,11 @@ async fn changes_follow_the_subscription_without_a_gap_and_heartbeats_name_the_l
     let shard = world.shard_of("leader-1", 0);
     let (a, at) = (object(shard, 1), |seq| Position { shard, epoch: Epoch(1), seq: Seq(seq) });
     let mut fresh = subscribe(&node, shard, None).await;
-    assert_eq!(news(&mut fresh).await, StreamMessage::Reset { position: at(0) }, "it had nothing");
+    assert_eq!(
+        news(&mut fresh).await,
+        StreamMessage::Reset { position: at(0), history: Vec::new() },
+        "it had nothing"
+    );
     for id2 in 1..=3 {
         node.write(add(a, FOLLOWS, object(shard, id2), 1)).await.unwrap();
     }
@@ -49,7 +53,7 @@ async fn changes_follow_the_subscription_without_a_gap_and_heartbeats_name_the_l
         assert_eq!(seq(&news(&mut fresh).await), expected);
     }
     let mut resumed = subscribe(&node, shard, Some(at(1))).await;
-    assert_eq!(news(&mut resumed).await, StreamMessage::Subscribed { position: at(3) });
+    assert_eq!(news(&mut resumed).await, StreamMessage::Subscribed { position: at(3), history: Vec::new() });
     assert_eq!((seq(&news(&mut resumed).await), seq(&news(&mut resumed).await)), (2, 3));
     let beat = next(&mut resumed).await;
     let StreamMessage::Heartbeat { positions, .. } = beat else {
@@ -88,7 +92,7 @@ async fn slow_reader(options: StreamOptions) {
                 assert_eq!(change.seq.0, last + 1, "in order, without a gap");
                 last = change.seq.0;
             }
-            StreamMessage::Reset { position } => break position.seq.0,
+            StreamMessage::Reset { position, .. } => break position.seq.0,
             other => panic!("{other:?}"),
         }
     };
@@ -108,7 +112,7 @@ async fn who_is_ahead_keeps_what_it_has_until_the_leader_is_there() {
     let mut stream = subscribe(&node, shard, Some(ahead)).await;
     // Not a Reset to 0, which would take it back in time (H15): the audit brings the leader to 1 first.
     let first = news(&mut stream).await;
-    assert_eq!(first, StreamMessage::Subscribed { position: ahead });
+    assert_eq!(first, StreamMessage::Subscribed { position: ahead, history: Vec::new() });
     node.write(add(a, FOLLOWS, object(shard, 2), 1)).await.unwrap();
     assert_eq!(seq(&news(&mut stream).await), 2);
 }

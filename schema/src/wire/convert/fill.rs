@@ -15,7 +15,12 @@ impl From<FillRequest> for proto::FillRequest {
             FillKey::Object(id) => (Key::Object(id.0), 0),
             FillKey::List { key, edges } => (Key::List(key.into()), edges),
         };
-        Self { key: Some(key), edges, at_least: request.at_least.map(Into::into) }
+        Self {
+            key: Some(key),
+            edges,
+            at_least: request.at_least.map(Into::into),
+            forwarded: request.forwarded,
+        }
     }
 }
 
@@ -27,7 +32,8 @@ impl TryFrom<proto::FillRequest> for FillRequest {
             Key::Object(id) => FillKey::Object(ObjectId(id)),
             Key::List(key) => FillKey::List { key: key.try_into()?, edges: request.edges },
         };
-        Ok(Self { key, at_least: request.at_least.map(Position::try_from).transpose()? })
+        let at_least = request.at_least.map(Position::try_from).transpose()?;
+        Ok(Self { key, at_least, forwarded: request.forwarded })
     }
 }
 

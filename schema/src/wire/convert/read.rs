@@ -1,19 +1,26 @@
 //! Reads.
 
+use std::time::Duration;
+
 use super::{corrupt, edges, list, position, present};
 use crate::error::{Error, ErrorCode, Result};
-use crate::ids::{ObjectId, Position, Seq, Time};
-use crate::limits::MAX_ID2_SET;
-use crate::ops::{Answer, Explain, ReadOp, ReadReply, ReadRequest, Source};
+use crate::ids::{ObjectId, Position, PrimaryTime, Seq, Time};
+use crate::limits::{MAX_ID2_SET, MAX_LINEAGE};
+use crate::ops::{Answer, Demand, Explain, Freshness, ReadOp, ReadReply, ReadRequest, Source};
 use crate::rows::ObjectRow;
-use crate::wire::proto::{self, read_reply::Result as Wire, read_request::Op};
+use crate::wire::proto::read_request::{Freshness as WireFreshness, Op};
+use crate::wire::proto::{self, read_reply::Result as Wire};
 
 impl From<ReadRequest> for proto::ReadRequest {
     fn from(request: ReadRequest) -> Self {
         Self {
             op: Some(request.op.into()),
-            at_least: request.at_least.map(Into::into),
+            at_least: request.demand.at_least.map(Into::into),
+            lineage: request.demand.lineage.into_iter().map(Into::into).collect(),
+            not_before_ms: request.demand.not_before.map(|time| time.0),
+            freshness: freshness_to_proto(request.demand.freshness),
             explain: request.explain,
+            forwarded: request.forwarded,
         }
     }
 }
@@ -24,10 +31,47 @@ impl TryFrom<proto::ReadRequest> for ReadRequest {
     fn try_from(request: proto::ReadRequest) -> Result<Self> {
         Ok(Self {
             op: present(request.op, "op of ReadRequest")?.try_into()?,
-            at_least: request.at_least.map(Position::try_from).transpose()?,
+            demand: Demand {
+                at_least: request.at_least.map(Position::try_from).transpose()?,
+                lineage: lineage(request.lineage)?,
+                not_before: request.not_before_ms.map(PrimaryTime),
+                freshness: freshness(request.freshness),
+            },
             explain: request.explain,
+            forwarded: request.forwarded,
         })
     }
+}
+
+fn freshness_to_proto(freshness: Freshness) -> Option<WireFreshness> {
+    match freshness {
+        Freshness::Any => None,
+        // Rounded down: never older than was asked for.
+        Freshness::Within(age) => {
+            Some(WireFreshness::WithinMs(u32::try_from(age.as_millis()).unwrap_or(u32::MAX)))
+        }
+        Freshness::Master => Some(WireFreshness::Master(true)),
+        Freshness::Critical => Some(WireFreshness::Critical(true)),
+    }
+}
+
+const fn freshness(freshness: Option<WireFreshness>) -> Freshness {
+    match freshness {
+        Some(WireFreshness::WithinMs(age)) => Freshness::Within(Duration::from_millis(age as u64)),
+        Some(WireFreshness::Master(true)) => Freshness::Master,
+        Some(WireFreshness::Critical(true)) => Freshness::Critical,
+        None | Some(WireFreshness::Master(false) | WireFreshness::Critical(false)) => Freshness::Any,
+    }
+}
+
+fn lineage(positions: Vec<proto::Position>) -> Result<Vec<Position>> {
+    // Before anything is built from it.
+    if positions.len() > MAX_LINEAGE {
+        let message =
+            format!("lineage has {} positions; at most {MAX_LINEAGE}: start a new session", positions.len());
+        return Err(Error::invalid(message));
+    }
+    positions.into_iter().map(Position::try_from).collect()
 }
 
 impl From<ReadOp> for Op {
@@ -108,6 +152,7 @@ impl From<ReadReply> for proto::ReadReply {
             position: Some(reply.position.into()),
             result: Some(result),
             explain: reply.explain.map(Into::into),
+            time_ms: reply.time.map(|time| time.0),
         }
     }
 }
@@ -132,6 +177,7 @@ fn read_reply(reply: proto::ReadReply) -> Result<ReadReply> {
         position: position(reply.position)?,
         answer,
         explain: reply.explain.map(Explain::try_from).transpose()?,
+        time: reply.time_ms.map(PrimaryTime),
     })
 }
 
@@ -171,6 +217,7 @@ impl From<Explain> for proto::Explain {
             source: proto::Source::from(explain.source).into(),
             path: explain.path,
             reason: explain.reason,
+            rule: explain.rule,
         }
     }
 }
@@ -179,6 +226,11 @@ impl TryFrom<proto::Explain> for Explain {
     type Error = Error;
 
     fn try_from(explain: proto::Explain) -> Result<Self> {
-        Ok(Self { source: source(explain.source)?, path: explain.path, reason: explain.reason })
+        Ok(Self {
+            source: source(explain.source)?,
+            path: explain.path,
+            reason: explain.reason,
+            rule: explain.rule,
+        })
     }
 }

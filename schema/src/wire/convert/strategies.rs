@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::edges::Edge;
 use crate::fields::{EncodedFields, Fields, Value};
-use crate::ids::{RequestId, Time};
+use crate::ids::{HostGroupId, PrimaryTime, RequestId, Time};
 use crate::ops::*;
 use crate::rows::*;
 use crate::stream::*;
@@ -89,10 +89,29 @@ pub(super) fn read_request() -> impl Strategy<Value = ReadRequest> {
         (list_key(), time(), time(), any::<u32>())
             .prop_map(|(list, high, low, limit)| ReadOp::AssocTimeRange { list, high, low, limit }),
     ];
-    (op, option::of(some_position()), any::<bool>()).prop_map(|(op, at_least, explain)| ReadRequest {
+    let freshness = prop_oneof![
+        Just(Freshness::Any),
+        any::<u32>().prop_map(|ms| Freshness::Within(Duration::from_millis(ms.into()))),
+        Just(Freshness::Master),
+        Just(Freshness::Critical),
+    ];
+    let demand = (
+        option::of(some_position()),
+        vec(some_position(), 0..3),
+        option::of(any::<u64>().prop_map(PrimaryTime)),
+        freshness,
+    )
+        .prop_map(|(at_least, lineage, not_before, freshness)| Demand {
+            at_least,
+            lineage,
+            not_before,
+            freshness,
+        });
+    (op, demand, any::<bool>(), any::<bool>()).prop_map(|(op, demand, explain, forwarded)| ReadRequest {
         op,
-        at_least,
+        demand,
         explain,
+        forwarded,
     })
 }
 
@@ -133,11 +152,14 @@ pub(super) fn write_op() -> impl Strategy<Value = WriteOp> {
 }
 
 pub(super) fn write_request() -> impl Strategy<Value = WriteRequest> {
-    (any::<u128>(), any::<u32>(), vec(write_op(), 1..5)).prop_map(|(id, age, ops)| WriteRequest {
-        id: RequestId(id),
-        age: Duration::from_millis(age.into()),
-        ops,
-    })
+    (any::<u128>(), any::<u32>(), vec(write_op(), 1..5), any::<bool>()).prop_map(
+        |(id, age, ops, forwarded)| WriteRequest {
+            id: RequestId(id),
+            age: Duration::from_millis(age.into()),
+            ops,
+            forwarded,
+        },
+    )
 }
 
 pub(super) fn inverse() -> impl Strategy<Value = InverseState> {
@@ -156,8 +178,9 @@ pub(super) fn request_op() -> impl Strategy<Value = RequestOp> {
     prop_oneof![
         read_request().prop_map(RequestOp::Read),
         write_request().prop_map(RequestOp::Write),
-        (key, option::of(some_position()))
-            .prop_map(|(key, at_least)| RequestOp::Fill(FillRequest { key, at_least })),
+        (key, option::of(some_position()), any::<bool>()).prop_map(|(key, at_least, forwarded)| {
+            RequestOp::Fill(FillRequest { key, at_least, forwarded })
+        }),
         vec(inverse(), 0..4).prop_map(RequestOp::ApplyInverse),
     ]
 }
@@ -172,13 +195,10 @@ pub(super) fn read_reply() -> impl Strategy<Value = ReadReply> {
         (some_edges(), seq()).prop_map(|(edges, version)| Answer::Edges { edges, version }),
         (any::<u64>(), seq()).prop_map(|(count, version)| Answer::Count { count, version }),
     ];
-    let explain = (any_source(), vec("[a-z]{1,5}", 0..3), "[a-z]{0,5}")
-        .prop_map(|(source, path, reason)| Explain { source, path, reason });
-    (some_position(), answer, option::of(explain)).prop_map(|(position, answer, explain)| ReadReply {
-        position,
-        answer,
-        explain,
-    })
+    let explain = (any_source(), vec("[a-z]{1,5}", 0..3), "[a-z]{0,5}", "[a-z]{0,5}")
+        .prop_map(|(source, path, reason, rule)| Explain { source, path, reason, rule });
+    (some_position(), answer, option::of(explain), primary_time())
+        .prop_map(|(position, answer, explain, time)| ReadReply { position, answer, explain, time })
 }
 
 pub(super) fn shard_change() -> impl Strategy<Value = ShardChange> {
@@ -205,12 +225,13 @@ pub(super) fn write_reply() -> impl Strategy<Value = WriteReply> {
         Just(Effect::Nothing)
     ];
     let outcome = (effect, option::of(object_id())).prop_map(|(effect, id)| Outcome { effect, id });
-    (vec(some_position(), 0..3), vec(outcome, 0..4), any::<bool>(), any::<bool>()).prop_map(
-        |(positions, outcomes, inverse_pending, replayed)| WriteReply {
+    (vec(some_position(), 0..3), vec(outcome, 0..4), any::<bool>(), any::<bool>(), primary_time()).prop_map(
+        |(positions, outcomes, inverse_pending, replayed, time)| WriteReply {
             positions,
             outcomes,
             inverse_pending,
             replayed,
+            time,
         },
     )
 }
@@ -240,13 +261,42 @@ pub(super) fn reply_body() -> impl Strategy<Value = Result<ReplyBody>> {
     ]
 }
 
+fn primary_time() -> impl Strategy<Value = Option<PrimaryTime>> {
+    option::of(any::<u64>().prop_map(PrimaryTime))
+}
+
+fn epoch_start() -> impl Strategy<Value = EpochStart> {
+    (any::<u32>(), seq()).prop_map(|(epoch, first_seq)| EpochStart { epoch: Epoch(epoch), first_seq })
+}
+
+fn group_age() -> impl Strategy<Value = GroupAge> {
+    let shards = vec(any::<u16>().prop_map(ShardId), 0..4);
+    (any::<u16>(), any::<u32>(), any::<u64>(), shards).prop_map(|(group, age, time, shards)| GroupAge {
+        host_group: HostGroupId(group),
+        age: Duration::from_micros(age.into()),
+        time: PrimaryTime(time),
+        shards,
+    })
+}
+
 pub(super) fn stream_message() -> impl Strategy<Value = StreamMessage> {
+    let history = || vec(epoch_start(), 0..3);
     prop_oneof![
-        some_position().prop_map(|position| StreamMessage::Subscribed { position }),
+        (some_position(), history())
+            .prop_map(|(position, history)| StreamMessage::Subscribed { position, history }),
+        (any::<u16>(), epoch_start())
+            .prop_map(|(shard, start)| StreamMessage::Epoch { shard: ShardId(shard), start }),
         shard_change().prop_map(|change| StreamMessage::Change(Arc::new(change))),
-        some_position().prop_map(|position| StreamMessage::Reset { position }),
-        (vec(some_position(), 0..4), any::<u64>())
-            .prop_map(|(positions, sent_unix_ms)| StreamMessage::Heartbeat { positions, sent_unix_ms }),
+        (some_position(), history())
+            .prop_map(|(position, history)| StreamMessage::Reset { position, history }),
+        (vec(some_position(), 0..4), any::<u64>(), any::<u64>(), vec(group_age(), 0..3)).prop_map(
+            |(positions, sent_unix_ms, probe, ages)| StreamMessage::Heartbeat {
+                positions,
+                sent_unix_ms,
+                probe,
+                ages,
+            }
+        ),
         (any::<u16>(), ".{0,9}").prop_map(|(shard, why)| StreamMessage::Refused {
             shard: ShardId(shard),
             error: Error::new(ErrorCode::NotOwner, why),
@@ -259,6 +309,6 @@ pub(super) fn subscribe() -> impl Strategy<Value = Subscribe> {
         any::<u16>().prop_map(|shard| SubscribeShard { shard: ShardId(shard), from: None }),
         some_position().prop_map(|from| SubscribeShard { shard: from.shard, from: Some(from) }),
     ];
-    ("[a-z0-9-]{0,8}", vec(wish, 0..4), vec(any::<u16>().prop_map(ShardId), 0..4))
-        .prop_map(|(follower, add, remove)| Subscribe { follower, add, remove })
+    ("[a-z0-9-]{0,8}", vec(wish, 0..4), vec(any::<u16>().prop_map(ShardId), 0..4), any::<u64>())
+        .prop_map(|(follower, add, remove, probe)| Subscribe { follower, add, remove, probe })
 }

@@ -71,8 +71,8 @@ fn refused<D: TryFrom<P, Error = Error> + std::fmt::Debug, P>(message: P) -> Err
 #[test]
 fn requests_without_meaning_are_the_senders_fault() {
     use proto::read_request::Op;
-    let read = |op| proto::ReadRequest { op, at_least: None, explain: false };
-    let write = |request_id, op| proto::WriteRequest { request_id, age_ms: 0, op };
+    let read = |op| proto::ReadRequest { op, ..Default::default() };
+    let write = |request_id, op| proto::WriteRequest { request_id, op, ..Default::default() };
     let wide = Op::AssocCount(proto::AssocCount { id1: 1, atype: 65_536 });
     let many = Op::AssocGet(proto::AssocGet { id2: vec![1; 1_001], ..Default::default() });
     let table = [

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{atype, edge, fields_to_clear, otype, positions, present, shard, unknown};
 use crate::error::{Error, ErrorCode, Result};
 use crate::fields::EncodedFields;
-use crate::ids::{ObjectId, RequestId, Seq, Time};
+use crate::ids::{ObjectId, PrimaryTime, RequestId, Seq, Time};
 use crate::limits::{MAX_ATOMIC_OPS, MAX_FIELDS, MAX_OBJECT_BYTES};
 use crate::ops::{Effect, Outcome, WriteOp, WriteReply, WriteRequest};
 use crate::rows::ShardChange;
@@ -18,6 +18,7 @@ impl From<WriteRequest> for proto::WriteRequest {
             request_id: request.id.0.to_be_bytes().to_vec(),
             age_ms: u64::try_from(request.age.as_millis()).unwrap_or(u64::MAX),
             op: request.ops.into_iter().map(Into::into).collect(),
+            forwarded: request.forwarded,
         }
     }
 }
@@ -40,6 +41,7 @@ impl TryFrom<proto::WriteRequest> for WriteRequest {
             id: RequestId(u128::from_be_bytes(id)),
             age: Duration::from_millis(request.age_ms),
             ops: request.op.into_iter().map(WriteOp::try_from).collect::<Result<_>>()?,
+            forwarded: request.forwarded,
         })
     }
 }
@@ -208,6 +210,7 @@ pub fn write_reply_to_proto<C: Borrow<ShardChange>>(
         outcome: reply.outcomes.into_iter().map(Into::into).collect(),
         inverse_pending: reply.inverse_pending,
         replayed: reply.replayed,
+        time_ms: reply.time.map(|time| time.0),
         explain: None,
         change: changes.into_iter().map(|change| change.borrow().into()).collect(),
     }
@@ -226,6 +229,7 @@ pub fn write_reply_from_proto(reply: proto::WriteReply) -> Result<(WriteReply, V
             outcomes,
             inverse_pending: reply.inverse_pending,
             replayed: reply.replayed,
+            time: reply.time_ms.map(PrimaryTime),
         };
         Ok((reply, changes))
     };
