@@ -220,15 +220,24 @@ mod tests {
         let whole = streamed(stream_message::Message::Change(change(3 * MAX_OBJECT_BYTES)));
         assert_eq!(streamable(whole.clone()), whole);
         let reset = streamable(streamed(stream_message::Message::Change(change(4 * MAX_OBJECT_BYTES))));
-        let expected = proto::Reset { shard: 3, epoch: 1, watermark: 9 };
+        let expected = proto::Reset { shard: 3, epoch: 1, watermark: 9, ..Default::default() };
         assert_eq!(reset, streamed(stream_message::Message::Reset(expected)));
     }
 
     #[test]
     fn a_heartbeat_of_every_shard_of_the_largest_cluster_fits() {
         let position = |shard| proto::Position { shard, epoch: u32::MAX, seq: u64::MAX };
-        let beat =
-            proto::Heartbeat { position: (0..MAX_SHARDS).map(position).collect(), sent_unix_ms: u64::MAX };
+        let beat = proto::Heartbeat {
+            position: (0..MAX_SHARDS).map(position).collect(),
+            sent_unix_ms: u64::MAX,
+            probe: u64::MAX,
+            age: vec![proto::GroupAge {
+                host_group: u32::from(u16::MAX),
+                age_us: u64::MAX,
+                time_ms: u64::MAX,
+                shard: (0..MAX_SHARDS).collect(),
+            }],
+        };
         let bytes = streamed(stream_message::Message::Heartbeat(beat)).encoded_len();
         assert!(bytes <= LARGEST, "{bytes}");
     }
