@@ -6,10 +6,11 @@ use tao_schema::fields::EncodedFields;
 use tao_schema::ids::Seq;
 use tao_schema::rows::{ChangeItem, ObjectRow, ShardChange};
 
+use super::epochs::Lineage;
 use super::list::apply_list;
 use super::ring::key_of;
 use super::rules::{Rule, Rules};
-use super::shard::{Lineage, ShardCore};
+use super::shard::ShardCore;
 use super::{Body, Entries, Key};
 
 /// What became of the change that an answer brought.

@@ -6,8 +6,9 @@ use tao_schema::fields::EncodedFields;
 use tao_schema::ids::{Position, Seq};
 use tao_schema::rows::ShardState;
 
+use super::epochs::Lineage;
 use super::rules::Rule;
-use super::shard::{Lineage, ShardCore};
+use super::shard::ShardCore;
 use super::{Body, Entries, Entry, Key};
 
 /// What became of a fill. The entry's `as_of` is the truth about it in each case: the caller gives it only to readers

@@ -6,8 +6,9 @@ use tao_schema::ids::Position;
 use tao_schema::rows::ShardChange;
 
 use super::Entries;
+use super::epochs::Lineage;
 use super::rules::Rule;
-use super::shard::{Lineage, ShardCore};
+use super::shard::ShardCore;
 
 /// What a commit made visible.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -41,6 +42,13 @@ pub struct Backwards {
     pub asked: Position,
 }
 
+impl Published {
+    pub(super) fn append(&mut self, mut later: Self) {
+        self.changes.append(&mut later.changes);
+        self.gap |= later.gap;
+    }
+}
+
 impl ShardCore {
     /// Becomes the shard's leader at the position of its row. Entries of an earlier time are void.
     ///
@@ -60,37 +68,34 @@ impl ShardCore {
         Ok(self.publish_waiting(entries))
     }
 
-    /// A committed change, by this leader or (from its tail) by anybody: both come in here, in any order, more than
-    /// once. Only the one after the watermark is published; a leader never jumps to its own commit, for what another
-    /// leader committed before it would be taken for old (H7).
+    /// A commit of this leader that returned OK; in any order with what the log brings, and both bring it. Only the one
+    /// after the watermark is published; a leader never jumps to its own commit, for what another leader committed
+    /// before it would be taken for old (H7).
+    ///
+    /// What the log brought below it and nobody had seen committed is published, too: the transaction had the row's
+    /// lock after those (R7).
     pub fn on_commit(&mut self, change: Arc<ShardChange>, entries: &dyn Entries) -> Published {
         match self.lineage(change.epoch, change.seq) {
             Lineage::Same => {}
             Lineage::Older => return Published::default(),
-            // The row's epoch moved under us.
-            Lineage::Newer => return Published { changes: Vec::new(), gap: true },
+            // The log has not told of its epoch yet, and will.
+            Lineage::Newer => return self.wait(change),
         }
-        if change.seq <= self.watermark {
-            return Published::default();
-        }
-        if change.seq == self.watermark.next() || !self.rules.hold(Rule::Contiguous) {
-            self.advance(Arc::clone(&change), entries);
-            let mut published = self.publish_waiting(entries);
-            published.changes.insert(0, change);
-            return published;
-        }
-        // It is acknowledged all the same: readers here must not see less than its writer was told.
-        self.on_answer(&change, entries);
-        if self.waiting.len() < self.options.max_waiting || self.waiting.contains_key(&change.seq) {
-            self.waiting.insert(change.seq, change);
-            return Published::default();
-        }
-        Published { changes: Vec::new(), gap: true }
+        self.visible = self.visible.max(change.seq);
+        self.held.take_if(|held| held.seq == change.seq);
+        let mut published = self.publish_held(entries);
+        published.append(self.publish(change, entries));
+        published
     }
 
-    /// Changes that wait for one before them. If that does not come, [`Self::reset`].
+    /// Changes that wait for one before them. If that does not come in time, read the shard row and [`Self::reset`].
     pub fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// The first of [`Self::waiting`].
+    pub fn first_waiting(&self) -> Option<Position> {
+        self.waiting.values().next().map(|change| change.position())
     }
 
     /// What a subscriber gets that has everything up to `from`; `None`: it has nothing. Atomic with what is published:
@@ -108,15 +113,42 @@ impl ShardCore {
         }
     }
 
+    /// Publishes a change that is known to be committed, and what has waited for it; or it waits.
+    pub(super) fn publish(&mut self, change: Arc<ShardChange>, entries: &dyn Entries) -> Published {
+        if change.seq <= self.watermark {
+            return Published::default();
+        }
+        if change.seq == self.watermark.next() || !self.rules.hold(Rule::Contiguous) {
+            self.advance(Arc::clone(&change), entries);
+            let mut published = self.publish_waiting(entries);
+            published.changes.insert(0, change);
+            return published;
+        }
+        // It is acknowledged all the same: readers here must not see less than its writer was told.
+        self.on_answer(&change, entries);
+        self.wait(change)
+    }
+
+    fn wait(&mut self, change: Arc<ShardChange>) -> Published {
+        let place = (change.epoch, change.seq);
+        if self.waiting.len() < self.options.max_waiting || self.waiting.contains_key(&place) {
+            self.waiting.insert(place, change);
+            return Published::default();
+        }
+        Published { changes: Vec::new(), gap: true }
+    }
+
     /// Publishes what has waited and now follows.
-    fn publish_waiting(&mut self, entries: &dyn Entries) -> Published {
+    pub(super) fn publish_waiting(&mut self, entries: &dyn Entries) -> Published {
         let mut changes = Vec::new();
         while let Some(first) = self.waiting.first_entry() {
-            if *first.key() > self.watermark.next() {
+            let &(epoch, seq) = first.key();
+            let lineage = self.epochs.lineage(epoch, seq);
+            if lineage == Lineage::Newer || (lineage == Lineage::Same && seq > self.watermark.next()) {
                 break;
             }
             let change = first.remove();
-            if change.seq > self.watermark {
+            if lineage == Lineage::Same && seq > self.watermark {
                 self.advance(Arc::clone(&change), entries);
                 changes.push(change);
             }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tao_schema::ids::{Epoch, Position, Seq, ShardId};
 
-use super::shard::{Lineage, ShardCore, lineage};
+use super::epochs::Lineage;
+use super::shard::ShardCore;
 use super::{Entries, Entry, Key};
 
 /// Answer to a lookup.
@@ -33,11 +34,17 @@ pub enum MissReason {
     },
     /// There is no continuous subscription: memory is not served (R16).
     NoStream,
-    /// The token is of an epoch that this node can't compare with its own. A newer one: load the topology. An older
-    /// one: the epoch history says whether it is lost (R19).
+    /// The token is of a newer epoch than this node has heard of: load the topology, ask further up.
     OtherEpoch {
-        /// This node's epoch; zero: none yet.
+        /// This node's epoch.
         ours: Epoch,
+    },
+    /// The token lies beyond the end of its epoch: what it stands for is lost (R19).
+    Lost {
+        /// This node's epoch.
+        ours: Epoch,
+        /// The last seq of the token's epoch; absent if this node does not know that far back: a node further up may.
+        end: Option<Seq>,
     },
 }
 
@@ -49,6 +56,7 @@ impl MissReason {
             Self::Stale { .. } => "stale for the token",
             Self::NoStream => "no stream",
             Self::OtherEpoch { .. } => "other epoch",
+            Self::Lost { .. } => "lost epoch",
         }
     }
 }
@@ -58,27 +66,20 @@ impl MissReason {
 pub(super) struct View {
     pub(super) shard: ShardId,
     pub(super) epoch: Epoch,
-    pub(super) first_seq: Seq,
     pub(super) watermark: Seq,
     pub(super) generation: u32,
     pub(super) continuous: bool,
 }
 
 impl View {
-    /// Whether a reader that demands `at_least` can be answered from memory at all.
-    pub(super) fn admit(&self, at_least: Option<Position>) -> Result<(), MissReason> {
-        // The epoch first: whoever goes on to the database for want of a stream must not compare the seqs of two
-        // epochs there (R19). A core that knows no epoch yet has nothing to compare.
-        if let Some(token) = at_least
-            && self.epoch != Epoch(0)
-            && lineage(self.epoch, self.first_seq, token.epoch, token.seq) != Lineage::Same
-        {
-            return Err(MissReason::OtherEpoch { ours: self.epoch });
-        }
-        if self.continuous { Ok(()) } else { Err(MissReason::NoStream) }
+    /// Whether the view alone tells what a reader that demands `at_least` can compare. Else only the core can, which has
+    /// the history of the epochs. A core that knows no epoch yet has nothing to compare.
+    pub(super) fn comparable(&self, at_least: Option<Position>) -> bool {
+        at_least.is_none_or(|token| token.epoch == self.epoch) || self.epoch == Epoch(0)
     }
 
-    /// What the entry answers. `watermark` was read before the entry was (R11).
+    /// What the entry answers to a reader whose token is of this lineage. `watermark` was read before the entry was
+    /// (R11).
     pub(super) fn judge(&self, entry: Option<Arc<Entry>>, at_least: Option<Position>) -> Lookup {
         let Some(entry) = entry.filter(|entry| entry.generation == self.generation) else {
             return Lookup::Miss(MissReason::Absent);
@@ -97,18 +98,31 @@ impl ShardCore {
     /// No look at the floors: what is shown ahead of the watermark left its floor when it was stored, and an entry
     /// below a floor was dropped when the floor was raised.
     pub fn lookup(&self, entries: &dyn Entries, key: &Key, at_least: Option<Position>) -> Lookup {
+        // The epoch first: whoever goes on to the database for want of a stream must not compare the seqs of two
+        // epochs there (R19).
         let view = self.view();
-        match view.admit(at_least) {
-            Ok(()) => view.judge(entries.get(key), at_least),
-            Err(reason) => Lookup::Miss(reason),
+        if let Some(token) = at_least
+            && !view.comparable(at_least)
+        {
+            let ours = view.epoch;
+            match self.lineage(token.epoch, token.seq) {
+                Lineage::Same => {}
+                Lineage::Newer => return Lookup::Miss(MissReason::OtherEpoch { ours }),
+                Lineage::Older => {
+                    return Lookup::Miss(MissReason::Lost { ours, end: self.epochs.end(token.epoch) });
+                }
+            }
         }
+        if !view.continuous {
+            return Lookup::Miss(MissReason::NoStream);
+        }
+        view.judge(entries.get(key), at_least)
     }
 
     pub(super) fn view(&self) -> View {
         View {
             shard: self.shard,
-            epoch: self.epoch,
-            first_seq: self.first_seq,
+            epoch: self.epoch(),
             watermark: self.watermark,
             generation: self.generation,
             continuous: self.is_continuous(),

@@ -11,6 +11,7 @@
 
 mod apply;
 mod entry;
+mod epochs;
 mod fill;
 mod floors;
 mod leader;
@@ -22,6 +23,7 @@ mod serve;
 mod shard;
 mod shared;
 mod subscriber;
+mod tailed;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +31,7 @@ use std::sync::Arc;
 
 pub use apply::Answered;
 pub use entry::{Body, Entry, Key};
+pub use epochs::{EpochVerdict, LineageProblem};
 pub use fill::{Discarded, Filled, NotStored};
 pub use leader::{Backwards, Published, RingAnswer};
 pub use lookup::{Lookup, MissReason};

@@ -57,6 +57,18 @@ pub(crate) enum Rule {
     ForgetVoids,
     /// R10: a heartbeat names the seq (hbseq).
     HeartbeatSeq,
+    /// R7: what nobody has seen committed is not published.
+    VisibleOnly,
+    /// R17: a replay is trusted when it has come to the shard row.
+    ReplayReaches,
+    /// R19: a position beyond its epoch's end is lost (epfix).
+    EpochEnds,
+    /// R24: what a cache has beyond the epoch's end is dropped (epfix).
+    EpochFlush,
+    /// R24: floors beyond the epoch's end are lowered: nothing will ever reach them.
+    FloorsEnd,
+    /// R19: a history with a gap proves nothing.
+    WholeHistory,
     /// R11: the watermark is read before the entry.
     #[cfg_attr(not(test), expect(dead_code, reason = "looked at by code of test builds alone"))]
     WatermarkFirst,

@@ -8,6 +8,7 @@ use tao_schema::ids::{Epoch, Position, Seq, ShardId};
 use tao_schema::limits::MAX_QUERY_LIMIT;
 use tao_schema::rows::{ListRow, ShardChange};
 
+use super::epochs::{Epochs, Lineage};
 use super::floors::Floors;
 use super::list::trim;
 use super::ring::Ring;
@@ -44,10 +45,7 @@ pub struct ShardCore {
     pub(super) shard: ShardId,
     pub(super) options: CoreOptions,
     pub(super) rules: Rules,
-    /// Zero: none known yet.
-    pub(super) epoch: Epoch,
-    /// The first seq of `epoch`, if known; below it, positions of older epochs are of the same lineage (R19, R24).
-    pub(super) first_seq: Seq,
+    pub(super) epochs: Epochs,
     pub(super) watermark: Seq,
     pub(super) generation: u32,
     pub(super) trust: Trust,
@@ -55,7 +53,12 @@ pub struct ShardCore {
     pub(super) resumable: bool,
     pub(super) ring: Ring,
     pub(super) floors: Floors,
-    pub(super) waiting: BTreeMap<Seq, Arc<ShardChange>>,
+    /// In the order of the log; at the end, own commits of an epoch that the log has not told of yet.
+    pub(super) waiting: BTreeMap<(Epoch, Seq), Arc<ShardChange>>,
+    /// What the log brought that nobody has seen committed. One is enough: the next one proves it (R7).
+    pub(super) held: Option<Arc<ShardChange>>,
+    /// Everything up to here is known to be committed.
+    pub(super) visible: Seq,
     /// The highest `as_of` stored in this generation: tells whether a lineage's end leaves every entry right.
     pub(super) ahead: Seq,
 }
@@ -65,21 +68,12 @@ pub struct ShardCore {
 pub(super) enum Trust {
     /// No stream, or it has lost something: nothing is served from memory.
     Lost,
+    /// A leader replays the log from before its start: see [`ShardCore::open_replaying`] (R17).
+    Replaying,
     /// A stream is open, and what was missed is on its way: nothing is served below this seq (R16).
     CatchingUp(Seq),
     /// Every change up to the watermark was applied, and the next one will be.
     Continuous,
-}
-
-/// What a position's epoch is to this core.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Lineage {
-    /// Its seq is comparable with ours.
-    Same,
-    /// Of an epoch before ours that had ended by then, or whose end we don't know.
-    Older,
-    /// Of an epoch that we have not heard of.
-    Newer,
 }
 
 impl Default for CoreOptions {
@@ -108,8 +102,7 @@ impl ShardCore {
             shard,
             options,
             rules,
-            epoch: Epoch(0),
-            first_seq: Seq::ZERO,
+            epochs: Epochs::default(),
             watermark: Seq::ZERO,
             generation: 0,
             trust: Trust::Lost,
@@ -117,6 +110,8 @@ impl ShardCore {
             ring: Ring::new(options.ring_changes, options.ring_bytes),
             floors: Floors::new(options.max_floors, rules),
             waiting: BTreeMap::new(),
+            held: None,
+            visible: Seq::ZERO,
             ahead: Seq::ZERO,
         }
     }
@@ -127,8 +122,8 @@ impl ShardCore {
     }
 
     /// Epoch and watermark.
-    pub const fn position(&self) -> Position {
-        Position { shard: self.shard, epoch: self.epoch, seq: self.watermark }
+    pub fn position(&self) -> Position {
+        Position { shard: self.shard, epoch: self.epoch(), seq: self.watermark }
     }
 
     /// Everything up to here is applied.
@@ -142,8 +137,12 @@ impl ShardCore {
     }
 
     /// Whether entries may be served.
+    ///
+    /// Not while own commits wait for the log to tell of their epoch: how far memory goes in it is not known yet, and
+    /// readers here must not see less than the writers were told.
     pub fn is_continuous(&self) -> bool {
         self.trust == Trust::Continuous
+            && self.waiting.last_key_value().is_none_or(|((epoch, _), _)| *epoch <= self.epoch())
     }
 
     /// The least seq that an answer for `key` must know, so that this node's readers never go back: take it when a read
@@ -202,28 +201,10 @@ impl ShardCore {
         self.resumable = false;
         self.trust = Trust::Lost;
         self.waiting.clear();
+        self.held = None;
         self.void();
         self.watermark = Seq::ZERO;
         self.ring.restart(Seq::ZERO);
-    }
-
-    /// A newer epoch begins at `first_seq`, as the topology's epoch history says (R19, R24): what this core has beyond
-    /// the old epoch's end is dropped, everything else stays. The stream must be opened again.
-    pub fn learn_epoch(&mut self, epoch: Epoch, first_seq: Seq) {
-        if epoch <= self.epoch {
-            return;
-        }
-        let end = Seq(first_seq.0.saturating_sub(1));
-        self.epoch = epoch;
-        self.first_seq = first_seq;
-        self.trust = Trust::Lost;
-        self.waiting.clear();
-        if self.watermark > end || self.ahead > end {
-            self.void();
-            self.watermark = self.watermark.min(end);
-            self.ring.restart(self.watermark);
-        }
-        self.floors.cap(end);
     }
 
     /// Starts again at `position`, with no entry from before. `Err` if that would go back within a lineage.
@@ -235,14 +216,15 @@ impl ShardCore {
             }
             Lineage::Same => {}
             // Whether the old epoch ended before what was shown is not known here: a floor beyond the new watermark
-            // might never be reached. Sessions keep their own promise with their tokens; `learn_epoch` is exact.
+            // might never be reached. Sessions keep their own promise with their tokens; `learn_history` is exact.
             Lineage::Newer => {
-                if self.epoch != Epoch(0) {
+                if self.epoch() != Epoch(0) {
                     self.floors.cap(position.seq);
                 }
-                self.epoch = position.epoch;
-                self.first_seq = Seq::ZERO;
-                self.waiting.clear();
+                self.epochs.start_over(position.epoch);
+                self.waiting.retain(|(epoch, _), _| *epoch >= position.epoch);
+                self.held = None;
+                self.visible = Seq::ZERO;
             }
         }
         if self.rules.hold(Rule::ResetVoids) {
@@ -251,22 +233,11 @@ impl ShardCore {
         self.watermark = position.seq;
         self.ring.restart(position.seq);
         self.floors.pass(position.seq);
+        self.visible = self.visible.max(position.seq);
+        self.held.take_if(|held| held.seq <= position.seq);
         self.trust = Trust::Continuous;
         self.resumable = true;
         Ok(())
-    }
-
-    /// Whether positions of `epoch` can be compared with ours.
-    pub(super) fn lineage(&self, epoch: Epoch, seq: Seq) -> Lineage {
-        lineage(self.epoch, self.first_seq, epoch, seq)
-    }
-
-    /// A core that knows no epoch yet takes the first that it hears of: what it shows before its first subscription
-    /// leaves floors, too.
-    pub(super) fn meet(&mut self, epoch: Epoch) {
-        if self.epoch == Epoch(0) {
-            self.epoch = epoch;
-        }
     }
 
     /// The entry of `key`, if it is of the current generation.
@@ -294,18 +265,8 @@ impl ShardCore {
     }
 
     /// Voids all entries at once.
-    fn void(&mut self) {
+    pub(super) fn void(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         self.ahead = Seq::ZERO;
-    }
-}
-
-/// What `(epoch, seq)` is to a core of epoch `ours` that began at `first_seq`.
-pub(super) fn lineage(ours: Epoch, first_seq: Seq, epoch: Epoch, seq: Seq) -> Lineage {
-    match epoch.cmp(&ours) {
-        std::cmp::Ordering::Equal => Lineage::Same,
-        std::cmp::Ordering::Greater => Lineage::Newer,
-        std::cmp::Ordering::Less if seq < first_seq => Lineage::Same,
-        std::cmp::Ordering::Less => Lineage::Older,
     }
 }

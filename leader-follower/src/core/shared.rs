@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tao_schema::ids::{Epoch, Position, Seq, ShardId};
 
 use super::lookup::View;
-use super::{CoreOptions, Entries, Key, Lookup, ShardCore};
+use super::{CoreOptions, Entries, Key, LineageProblem, Lookup, MissReason, ShardCore};
 
 /// A [`ShardCore`] behind a lock, with a way in for readers that takes none.
 ///
@@ -33,7 +33,6 @@ pub struct SharedShard {
     stamp: AtomicU64,
     watermark: AtomicU64,
     epoch: AtomicU32,
-    first_seq: AtomicU64,
     generation: AtomicU32,
     continuous: AtomicBool,
     /// Test builds: reads the watermark after the entry, to show what goes wrong then.
@@ -50,7 +49,6 @@ impl SharedShard {
             stamp: AtomicU64::new(0),
             watermark: AtomicU64::new(0),
             epoch: AtomicU32::new(0),
-            first_seq: AtomicU64::new(0),
             generation: AtomicU32::new(0),
             continuous: AtomicBool::new(false),
             #[cfg(test)]
@@ -82,18 +80,20 @@ impl SharedShard {
             std::thread::yield_now();
             return self
                 .view()
-                .map_or(Lookup::Miss(super::MissReason::NoStream), |(view, _)| view.judge(entry, at_least));
+                .map_or(Lookup::Miss(MissReason::NoStream), |(view, _)| view.judge(entry, at_least));
         }
-        if let Some((view, stamp)) = self.view() {
-            if let Err(reason) = view.admit(at_least) {
-                return Lookup::Miss(reason);
+        if let Some((view, stamp)) = self.view()
+            && view.comparable(at_least)
+        {
+            if !view.continuous {
+                return Lookup::Miss(MissReason::NoStream);
             }
             let entry = entries.get(key);
             if self.unchanged(stamp) {
                 return view.judge(entry, at_least);
             }
         }
-        // A reset or the like is under way: rare, and short.
+        // A reset or the like is under way, or the token is of another epoch: rare, and short.
         self.core.lock().lookup(entries, key, at_least)
     }
 
@@ -112,6 +112,14 @@ impl SharedShard {
         self.continuous.load(Ordering::Acquire)
     }
 
+    /// See [`ShardCore::check_lineage`]; takes the lock if there is anything to check.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_lineage(&self, positions: &[Position]) -> Result<(), LineageProblem> {
+        if positions.is_empty() { Ok(()) } else { self.core.lock().check_lineage(positions) }
+    }
+
     /// See [`ShardCore::floor`]; takes the lock.
     pub fn floor(&self, key: &Key) -> Seq {
         self.core.lock().floor(key)
@@ -126,7 +134,6 @@ impl SharedShard {
         let view = View {
             shard: self.shard,
             epoch: Epoch(self.epoch.load(Ordering::Acquire)),
-            first_seq: Seq(self.first_seq.load(Ordering::Acquire)),
             watermark: Seq(self.watermark.load(Ordering::Acquire)),
             generation: self.generation.load(Ordering::Acquire),
             continuous: self.continuous.load(Ordering::Acquire),
@@ -144,7 +151,6 @@ impl SharedShard {
     /// Only the holder of the lock comes here, so plain loads tell what is published.
     fn publish(&self, view: &View) {
         let same = self.epoch.load(Ordering::Relaxed) == view.epoch.0
-            && self.first_seq.load(Ordering::Relaxed) == view.first_seq.0
             && self.generation.load(Ordering::Relaxed) == view.generation
             && self.continuous.load(Ordering::Relaxed) == view.continuous
             && self.watermark.load(Ordering::Relaxed) <= view.watermark.0;
@@ -158,7 +164,6 @@ impl SharedShard {
         fence(Ordering::Release);
         self.generation.store(view.generation, Ordering::Release);
         self.epoch.store(view.epoch.0, Ordering::Release);
-        self.first_seq.store(view.first_seq.0, Ordering::Release);
         self.watermark.store(view.watermark.0, Ordering::Release);
         self.continuous.store(view.continuous, Ordering::Release);
         self.stamp.store(stamp + 2, Ordering::Release);

@@ -6,8 +6,9 @@ use tao_schema::ids::{Position, Seq};
 use tao_schema::rows::ShardChange;
 
 use super::Entries;
+use super::epochs::Lineage;
 use super::rules::Rule;
-use super::shard::{Lineage, ShardCore, Trust};
+use super::shard::{ShardCore, Trust};
 
 /// What a message of the stream did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,7 +33,7 @@ pub enum LostReason {
     MissedByHeartbeat,
     /// The leader speaks of an epoch that has ended: it is behind.
     OlderEpoch,
-    /// The leader speaks of an epoch unknown here: load the topology first.
+    /// The leader speaks of an epoch unknown here: load its history first.
     NewerEpoch,
     /// A Reset to less than is known (H15).
     Backwards,
@@ -119,7 +120,7 @@ impl ShardCore {
         StreamVerdict::Lost(reason)
     }
 
-    fn catch_up(&mut self) {
+    pub(super) fn catch_up(&mut self) {
         if let Trust::CatchingUp(target) = self.trust
             && (self.watermark >= target || !self.rules.hold(Rule::CatchUp))
         {
@@ -131,7 +132,7 @@ impl ShardCore {
     pub fn catching_up(&self) -> Option<Seq> {
         match self.trust {
             Trust::CatchingUp(target) => Some(target),
-            Trust::Lost | Trust::Continuous => None,
+            Trust::Lost | Trust::Replaying | Trust::Continuous => None,
         }
     }
 }

@@ -124,7 +124,7 @@ impl Shared {
             MissReason::NoStream => (ReadResult::NotContinuous, false),
             MissReason::Absent => (ReadResult::Absent, true),
             MissReason::Stale { .. } => (ReadResult::TooOld, true),
-            MissReason::OtherEpoch { .. } => {
+            MissReason::OtherEpoch { .. } | MissReason::Lost { .. } => {
                 self.ask_for_topology();
                 (ReadResult::OtherEpoch, false)
             }

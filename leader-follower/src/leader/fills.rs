@@ -129,7 +129,10 @@ impl Inner {
 
     /// Whether the holder of a token that memory did not satisfy may be answered from the database (R19).
     pub(super) fn check_token(&self, reason: MissReason, token: Option<Position>) -> Result<()> {
-        let (MissReason::OtherEpoch { ours }, Some(token)) = (reason, token) else { return Ok(()) };
+        let (MissReason::OtherEpoch { ours } | MissReason::Lost { ours, .. }, Some(token)) = (reason, token)
+        else {
+            return Ok(());
+        };
         if token.epoch > ours {
             self.routes.stale_topology.notify_one();
             let message =

@@ -15,8 +15,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tao_schema::edges::PackedEdgesBuilder;
 use tao_schema::fields::EncodedFields;
-use tao_schema::ids::{ObjectId, ObjectType, Position, Seq, Time};
-use tao_schema::rows::{ChangeItem, EdgeValue, ListChange, ListRow, ObjectRow, ShardChange, ShardState};
+use tao_schema::ids::{Epoch, ObjectId, ObjectType, Position, Seq, Time};
+use tao_schema::rows::{
+    ChangeItem, EdgeValue, EpochStart, ListChange, ListRow, ObjectRow, ShardChange, ShardState,
+};
 
 use super::super::{
     Body, Entries, Entry, Filled, Key, Lookup, Published, RingAnswer, ShardCore, StreamVerdict,
@@ -61,6 +63,11 @@ fn step(core: &mut ShardCore, entries: &MapEntries, command: &str) -> String {
         "subscribed" => verdict(core.on_subscribed(position(rest[0]))),
         "hb" => verdict(core.on_heartbeat(position(rest[0]))),
         "change" => verdict(core.on_change(change(&rest), entries)),
+        "epoch" => format!("{:?}", core.on_epoch(start(rest[0]), entries)),
+        "history" => {
+            core.learn_history(&rest.iter().map(|text| start(text)).collect::<Vec<_>>());
+            String::new()
+        }
         "commit" => published(&core.on_commit(change(&rest), entries)),
         "answer" => {
             core.on_answer(&change(&rest), entries);
@@ -91,7 +98,6 @@ fn quiet(core: &mut ShardCore, entries: &MapEntries, verb: &str, rest: &[&str]) 
     match verb {
         "lost" => core.on_lost(),
         "forget" => core.forget(),
-        "epoch" => core.learn_epoch(tao_schema::ids::Epoch(number(rest[0]) as u32), Seq(number(rest[1]))),
         "evict" => entries.remove(&key(rest[0])),
         "raise" => core.raise_floor(key(rest[0]), Seq(number(rest[1])), entries),
         "shown" => core.shown(key(rest[0]), Seq(number(rest[1])), entries),
@@ -161,6 +167,12 @@ fn position(text: &str) -> Position {
         Some((epoch, seq)) => at(number(epoch) as u32, number(seq)),
         None => at(1, number(text)),
     }
+}
+
+/// `EPOCH@FIRST_SEQ`.
+fn start(text: &str) -> EpochStart {
+    let (epoch, first_seq) = text.split_once('@').expect("EPOCH@FIRST_SEQ");
+    EpochStart { epoch: Epoch(number(epoch) as u32), first_seq: Seq(number(first_seq)) }
 }
 
 fn key(text: &str) -> Key {
