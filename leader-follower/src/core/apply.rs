@@ -20,8 +20,8 @@ pub enum Answered {
     Applied,
     /// Of an epoch that has ended: no news here.
     OlderEpoch,
-    /// Of an epoch that this core has not heard of: trust is lost, so that the writer is not shown what was before its
-    /// write. Subscribe again.
+    /// Of an epoch that this core has not heard of: its keys are in memory again when the epoch is known. The stream
+    /// will tell of it, if this node's topology is not behind.
     NewerEpoch,
 }
 
@@ -35,7 +35,9 @@ impl ShardCore {
             Lineage::Same => {}
             Lineage::Older => return Answered::OlderEpoch,
             Lineage::Newer => {
-                self.on_lost();
+                for item in &change.items {
+                    self.promise(key_of(item), change.position(), entries);
+                }
                 return Answered::NewerEpoch;
             }
         }
@@ -50,6 +52,7 @@ impl ShardCore {
             }
             if let ChangeItem::Object { row, .. } = item
                 && self.own_entry(&key, entries).is_none()
+                && !self.is_unheard(&key)
             {
                 let body = Body::Object(row.as_ref().map(own_object));
                 if self.rules.hold(Rule::AnswerIsFill) {

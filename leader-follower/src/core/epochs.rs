@@ -169,6 +169,7 @@ impl ShardCore {
         {
             self.trust = Trust::Lost;
         }
+        self.hear();
     }
 
     /// An epoch begins in the log or stream that this core follows, behind every change of the epoch before (R24).
@@ -189,6 +190,7 @@ impl ShardCore {
         let end = before(start.first_seq);
         self.epochs.take(&[start]);
         let flushed = self.cut(end);
+        self.hear();
         self.visible_to(end, entries);
         if self.watermark < end && self.rules.hold(Rule::Contiguous) {
             self.on_lost();

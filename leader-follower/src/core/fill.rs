@@ -12,7 +12,8 @@ use super::shard::ShardCore;
 use super::{Body, Entries, Entry, Key};
 
 /// What became of a fill. The entry's `as_of` is the truth about it in each case: the caller gives it only to readers
-/// whose token, and whose floor at the time they came, are not above that.
+/// whose token, and whose floor at the time they came, are not above that. It is a seq of the core's own epoch
+/// ([`ShardCore::position`], under the same lock), which the fill's may have ended before.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Filled {
     /// It may answer, and it, or the like, is in memory now. The entry is whole even if memory keeps less of it.
@@ -41,7 +42,7 @@ pub enum NotStored {
 pub enum Discarded {
     /// Of an epoch before this core's.
     OlderEpoch,
-    /// Of an epoch that this core has not heard of: load the topology, subscribe again.
+    /// Of an epoch that this core has not heard of, or something of such an epoch was shown of this key.
     NewerEpoch,
     /// The shard row of its snapshot was in a state whose rows are no news (H32).
     Unreadable(ShardState),
@@ -63,6 +64,8 @@ impl ShardCore {
         self.meet(position.epoch);
         if self.rules.hold(Rule::FillLineage) {
             match self.lineage(position.epoch, position.seq) {
+                // What was shown of the key is newer than anything of an epoch that is known here.
+                Lineage::Same if self.is_unheard(&key) => return Filled::Discarded(Discarded::NewerEpoch),
                 Lineage::Same => {}
                 Lineage::Older => return Filled::Discarded(Discarded::OlderEpoch),
                 Lineage::Newer => return Filled::Discarded(Discarded::NewerEpoch),

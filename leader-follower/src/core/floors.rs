@@ -90,6 +90,14 @@ impl Floors {
         self.shard = self.shard.min(end);
     }
 
+    /// Takes over the floors of another.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.shard = self.shard.max(other.shard);
+        for (seq, key) in other.order {
+            self.raise(key, seq);
+        }
+    }
+
     fn clear(&mut self) {
         self.keys.clear();
         self.order.clear();

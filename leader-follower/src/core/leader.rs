@@ -78,8 +78,11 @@ impl ShardCore {
         match self.lineage(change.epoch, change.seq) {
             Lineage::Same => {}
             Lineage::Older => return Published::default(),
-            // The log has not told of its epoch yet, and will.
-            Lineage::Newer => return self.wait(change),
+            // The log has not told of its epoch yet, and will. Its keys go to the database till then.
+            Lineage::Newer => {
+                self.on_answer(&change, entries);
+                return self.wait(change);
+            }
         }
         self.visible = self.visible.max(change.seq);
         self.held.take_if(|held| held.seq == change.seq);

@@ -17,6 +17,7 @@ mod floors;
 mod leader;
 mod list;
 mod lookup;
+mod promises;
 mod ring;
 mod rules;
 mod serve;

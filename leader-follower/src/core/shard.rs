@@ -11,6 +11,7 @@ use tao_schema::rows::{ListRow, ShardChange};
 use super::epochs::{Epochs, Lineage};
 use super::floors::Floors;
 use super::list::trim;
+use super::promises::Unheard;
 use super::ring::Ring;
 use super::rules::{Rule, Rules};
 use super::{Body, Entries, Entry, Key};
@@ -53,6 +54,8 @@ pub struct ShardCore {
     pub(super) resumable: bool,
     pub(super) ring: Ring,
     pub(super) floors: Floors,
+    /// Floors in an epoch that is not known yet.
+    pub(super) unheard: Option<Unheard>,
     /// In the order of the log; at the end, own commits of an epoch that the log has not told of yet.
     pub(super) waiting: BTreeMap<(Epoch, Seq), Arc<ShardChange>>,
     /// What the log brought that nobody has seen committed. One is enough: the next one proves it (R7).
@@ -109,6 +112,7 @@ impl ShardCore {
             resumable: false,
             ring: Ring::new(options.ring_changes, options.ring_bytes),
             floors: Floors::new(options.max_floors, rules),
+            unheard: None,
             waiting: BTreeMap::new(),
             held: None,
             visible: Seq::ZERO,
@@ -137,50 +141,8 @@ impl ShardCore {
     }
 
     /// Whether entries may be served.
-    ///
-    /// Not while own commits wait for the log to tell of their epoch: how far memory goes in it is not known yet, and
-    /// readers here must not see less than the writers were told.
     pub fn is_continuous(&self) -> bool {
         self.trust == Trust::Continuous
-            && self.waiting.last_key_value().is_none_or(|((epoch, _), _)| *epoch <= self.epoch())
-    }
-
-    /// The least seq that an answer for `key` must know, so that this node's readers never go back: take it when a read
-    /// begins, and ask every fill for at least that (R15). It covers floors and the changes that the ring still shows;
-    /// below the ring's base any key may have changed.
-    pub fn floor(&self, key: &Key) -> Seq {
-        let floor = self.floors.get(key);
-        if self.rules.hold(Rule::AskFloor) {
-            floor.max(self.ring.last_change(key).unwrap_or_else(|| self.ring.base()))
-        } else {
-            floor
-        }
-    }
-
-    /// Keys that have a floor of their own now.
-    pub fn floors(&self) -> usize {
-        self.floors.len()
-    }
-
-    /// Raises the floor of `key` to `seq`: for writes whose change did not come with the answer (replayed ones), and for
-    /// answers passed on without being stored. Drops the entry if it is right only below that, so that a hit never
-    /// needs a look at the floors.
-    pub fn raise_floor(&mut self, key: Key, seq: Seq, entries: &dyn Entries) {
-        if seq <= self.watermark {
-            return;
-        }
-        self.floors.raise(key, seq);
-        if self.own_entry(&key, entries).is_some_and(|entry| entry.as_of < seq) {
-            entries.remove(&key);
-        }
-    }
-
-    /// An answer about `key` was shown that this core did not store, with the version of what it showed, or, if it
-    /// showed absence, with its `as_of` (R15).
-    pub fn shown(&mut self, key: Key, version_or_as_of: Seq, entries: &dyn Entries) {
-        if self.rules.hold(Rule::ShownFloor) {
-            self.raise_floor(key, version_or_as_of, entries);
-        }
     }
 
     /// The stream is lost: nothing is served from memory until it is proved whole again. Entries and watermark stay,
@@ -232,6 +194,7 @@ impl ShardCore {
         }
         self.watermark = position.seq;
         self.ring.restart(position.seq);
+        self.hear();
         self.floors.pass(position.seq);
         self.visible = self.visible.max(position.seq);
         self.held.take_if(|held| held.seq <= position.seq);

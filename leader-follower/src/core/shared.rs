@@ -125,6 +125,11 @@ impl SharedShard {
         self.core.lock().floor(key)
     }
 
+    /// See [`ShardCore::need`]; takes the lock.
+    pub fn need(&self, key: &Key) -> Position {
+        self.core.lock().need(key)
+    }
+
     /// The facts with the stamp they were read under; `None` while they change.
     fn view(&self) -> Option<(View, u64)> {
         let stamp = self.stamp.load(Ordering::Acquire);

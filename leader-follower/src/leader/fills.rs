@@ -117,10 +117,12 @@ impl Inner {
         };
         reached(position, need)?;
         let key = key_of(key).0;
-        let filled = slot.core.with(|core| core.on_fill(key, position, state, body, self.shards.entries()));
+        let (filled, here) = slot
+            .core
+            .with(|core| (core.on_fill(key, position, state, body, self.shards.entries()), core.position()));
         match filled {
             Filled::Stored(entry) | Filled::AnswerOnly(entry, _) => {
-                let as_of = Position { seq: entry.as_of, ..position };
+                let as_of = Position { seq: entry.as_of, ..here };
                 Ok(Fetched { entry, as_of, state, source: Source::Database })
             }
             Filled::Discarded(why) => Err(self.discarded(slot, position, why)),

@@ -82,6 +82,7 @@ fn step(core: &mut ShardCore, entries: &MapEntries, command: &str) -> String {
             let token = rest.get(1).map(|token| position(token.trim_start_matches(">=")));
             read(&core.lookup(entries, &key(rest[0]), token))
         }
+        "need" => format!("need {}", core.need(&key(rest[0]))),
         "floor" => format!("floor {}", core.floor(&key(rest[0]))),
         "from" => {
             core.subscribe_from().map_or_else(|| "from nothing".into(), |from| format!("from {}", from.seq))
