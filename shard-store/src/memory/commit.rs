@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use tao_schema::error::Error;
 use tao_schema::ids::{Seq, ShardId};
 
-use super::database::RowLock;
+use super::database::{LockKey, Rights, RowLock};
+use super::log::Write;
 use super::store::{CommitFault, MemoryStore, check_writable, unavailable};
 use super::tables::Tables;
 use crate::apply::{
-    Admission, Lock, LockedShard, Locks, Lookup, Plan, ReadSet, UnixMillis, Workspace, lock_set,
+    Admission, Advance, Lock, LockedShard, Locks, Lookup, Plan, ReadSet, RequestRow, UnixMillis, Workspace,
+    lock_set,
 };
 use crate::store::{StoreError, StoreErrorKind};
 use crate::write::{Batch, BatchResult, RequestKey};
@@ -19,7 +21,7 @@ impl MemoryStore {
         self.check_reachable()?;
         let fault = self.next_fault();
         let (held, busy) = self.lock_rows(&batch).await;
-        let plan = self.plan(&batch, &held, &busy)?;
+        let mut plan = self.plan(&batch, &held, &busy)?;
         if self.is_poisoned(&batch) {
             return Err(StoreError::new(StoreErrorKind::Rejected, "a unit of the batch is poison"));
         }
@@ -31,16 +33,24 @@ impl MemoryStore {
         if plan.advances.is_empty() {
             return Ok(plan.into_result());
         }
-        // Durable, not yet visible; the row locks stay held.
-        self.database.visible().await;
-        let now = self.database.now();
-        self.database.state().tables.apply(&plan, now);
+        self.database.may_commit().await;
+        let result = BatchResult { changes: plan.changes.clone(), units: std::mem::take(&mut plan.units) };
+        let (advances, requests) = (plan.advances.clone(), plan.requests.clone());
+        let mut at = UnixMillis::default();
+        // Durable, then visible; the row locks stay held in between.
+        self.database
+            .transact(Rights::Client, held, |tables, now| {
+                still_locked(tables, &plan)?;
+                at = now;
+                Ok(Some(Write::Batch { plan, at }))
+            })
+            .await?;
         if fault.is_some() {
             // What this store has seen stays as it was, so that the next commit loads the batch's request rows.
             return Err(uncertain());
         }
-        self.record(&plan, now)?;
-        Ok(plan.into_result())
+        self.record(&advances, &requests, at)?;
+        Ok(result)
     }
 
     /// Row locks that were to be had at once, and the shards of the others. A batch of one unit waits for its own.
@@ -49,7 +59,8 @@ impl MemoryStore {
         let mut busy = BTreeSet::new();
         for shard in lock_set(&batch.units) {
             let waits = batch.units.len() == 1 && batch.units[0].shard == shard;
-            let lock = if waits { self.database.lock(shard).await } else { self.database.try_lock(shard) };
+            let key = LockKey::Shard(shard);
+            let lock = if waits { self.database.lock(key).await } else { self.database.try_lock(key) };
             match lock {
                 Some(lock) => held.push(lock),
                 None => {
@@ -114,17 +125,36 @@ impl MemoryStore {
     }
 
     /// The batch is committed for certain: remembers it without reading it back.
-    fn record(&self, plan: &Plan, now: UnixMillis) -> Result<(), StoreError> {
+    fn record(
+        &self,
+        advances: &[Advance],
+        requests: &[RequestRow],
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         let mut seen = self.seen.lock();
-        for row in &plan.requests {
+        for row in requests {
             let seen = seen.entry(row.position.shard).or_default();
             seen.requests.record(row, now).map_err(damaged)?;
         }
-        for advance in &plan.advances {
+        for advance in advances {
             seen.entry(advance.shard).or_default().seq = Some(advance.new_seq);
         }
         Ok(())
     }
+}
+
+/// A crash takes row locks away, and with it the transaction.
+fn still_locked(tables: &Tables, plan: &Plan) -> Result<(), StoreError> {
+    let same = |advance: &Advance| {
+        tables
+            .shards
+            .get(&advance.shard)
+            .is_some_and(|row| (row.epoch, row.seq) == (advance.epoch, advance.old_seq))
+    };
+    if plan.advances.iter().all(same) {
+        return Ok(());
+    }
+    Err(unavailable("the server lost its locks before COMMIT; the transaction was rolled back"))
 }
 
 fn uncertain() -> StoreError {

@@ -1,6 +1,6 @@
 //! [`MemoryStore`]: one leader's connection to a [`MemoryDatabase`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +11,8 @@ use tao_schema::error::Error;
 use tao_schema::ids::{EdgeKey, Epoch, Seq, ShardId};
 use tao_schema::rows::ShardState;
 
-use super::database::{MemoryDatabase, State};
+use super::database::{LockKey, MemoryDatabase, Rights, State};
+use super::log::Write;
 use crate::apply::{LockedShard, RecentRequests};
 use crate::store::{
     PendingInverse, ReadKey, ScanPage, ShardRow, ShardStore, Snapshot, StoreError, StoreErrorKind, Table,
@@ -35,7 +36,8 @@ pub struct MemoryStore {
     pub(super) seen: Mutex<BTreeMap<ShardId, Seen>>,
     faults: Mutex<VecDeque<CommitFault>>,
     poison: Mutex<Option<Poison>>,
-    reachable: AtomicBool,
+    /// Shared with this store's tails.
+    pub(super) reachable: Arc<AtomicBool>,
 }
 
 /// Tells units that the database refuses whenever they are part of a batch.
@@ -57,7 +59,7 @@ impl MemoryStore {
             seen: Mutex::default(),
             faults: Mutex::default(),
             poison: Mutex::default(),
-            reachable: AtomicBool::new(true),
+            reachable: Arc::new(AtomicBool::new(true)),
         }
     }
 
@@ -76,9 +78,10 @@ impl MemoryStore {
         *self.poison.lock() = Some(Arc::new(poison));
     }
 
-    /// While unreachable, every call of this store fails as unavailable.
+    /// While unreachable, every call of this store fails as unavailable, and its tails end.
     pub fn set_reachable(&self, reachable: bool) {
         self.reachable.store(reachable, Ordering::SeqCst);
+        self.database.wake();
     }
 
     pub(super) fn next_fault(&self) -> Option<CommitFault> {
@@ -91,7 +94,7 @@ impl MemoryStore {
     }
 
     pub(super) fn check_reachable(&self) -> Result<(), StoreError> {
-        if self.reachable.load(Ordering::SeqCst) {
+        if self.reachable.load(Ordering::SeqCst) && !self.database.state().down {
             return Ok(());
         }
         Err(unavailable("the memory database is unreachable"))
@@ -104,6 +107,10 @@ pub(super) fn unavailable(message: &str) -> StoreError {
 
 pub(super) fn check_writable(state: &State) -> Result<(), StoreError> {
     if state.read_only { Err(unavailable("the memory database is read-only")) } else { Ok(()) }
+}
+
+fn locked() -> StoreError {
+    unavailable("the shard row is locked by another transaction")
 }
 
 fn rejected(error: Error) -> StoreError {
@@ -128,24 +135,29 @@ impl ShardStore for MemoryStore {
 
     async fn shard_rows(&self) -> Result<Vec<ShardRow>, StoreError> {
         self.check_reachable()?;
-        let row = |row: &LockedShard| ShardRow {
-            shard: row.shard,
-            epoch: row.epoch,
-            seq: row.seq,
-            state: row.state,
-        };
-        Ok(self.database.state().tables.shards.values().map(row).collect())
+        Ok(self.database.state().tables.shard_rows())
     }
 
     async fn create_shards(&self, shards: &[ShardId], epoch: Epoch) -> Result<(), StoreError> {
         self.check_reachable()?;
-        let mut state = self.database.state();
-        check_writable(&state)?;
-        for shard in shards {
-            let new =
-                LockedShard { shard: *shard, epoch, seq: Seq::ZERO, state: ShardState::Serving, next_id: 1 };
-            state.tables.shards.entry(*shard).or_insert(new);
+        let missing: BTreeSet<ShardId> = {
+            let state = self.database.state();
+            check_writable(&state)?;
+            shards.iter().copied().filter(|shard| !state.tables.shards.contains_key(shard)).collect()
+        };
+        let mut locks = Vec::with_capacity(missing.len());
+        for shard in &missing {
+            locks.push(self.database.lock(LockKey::Shard(*shard)).await.ok_or_else(locked)?);
         }
+        let new =
+            |shard| LockedShard { shard, epoch, seq: Seq::ZERO, state: ShardState::Serving, next_id: 1 };
+        self.database
+            .transact(Rights::Client, locks, |tables, _| {
+                let rows: Vec<_> =
+                    missing.into_iter().filter(|shard| !tables.shards.contains_key(shard)).map(new).collect();
+                Ok((!rows.is_empty()).then_some(Write::Shards(rows)))
+            })
+            .await?;
         Ok(())
     }
 
@@ -157,19 +169,13 @@ impl ShardStore for MemoryStore {
         to: ShardState,
     ) -> Result<bool, StoreError> {
         self.check_reachable()?;
-        let Some(_lock) = self.database.lock(shard).await else {
-            return Err(unavailable("the shard row is locked by another transaction"));
-        };
-        let mut state = self.database.state();
-        check_writable(&state)?;
-        match state.tables.shards.get_mut(&shard) {
-            Some(row) if row.epoch == epoch && row.state == from => {
-                row.state = to;
-                row.seq = row.seq.next();
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
+        let lock = self.database.lock(LockKey::Shard(shard)).await.ok_or_else(locked)?;
+        self.database
+            .transact(Rights::Client, vec![lock], |tables, _| {
+                let row = tables.shards.get(&shard).filter(|row| row.epoch == epoch && row.state == from);
+                Ok(row.map(|row| Write::State(LockedShard { state: to, seq: row.seq.next(), ..*row })))
+            })
+            .await
     }
 
     async fn outbox(
@@ -200,14 +206,23 @@ impl ShardStore for MemoryStore {
         tombstones: Duration,
     ) -> Result<u64, StoreError> {
         self.check_reachable()?;
-        let now = self.database.now();
-        let horizon = |age: Duration| now.0.saturating_sub(age.as_millis() as u64);
-        let mut state = self.database.state();
-        check_writable(&state)?;
-        let tables = &mut state.tables;
-        let before = tables.requests.len() + tables.tombstones.len();
-        tables.requests.retain(|(of, _), (_, at)| *of != shard || at.0 > horizon(requests));
-        tables.tombstones.retain(|edge, row| edge.id1.shard() != shard || row.at.0 > horizon(tombstones));
-        Ok((before - tables.requests.len() - tables.tombstones.len()) as u64)
+        let mut gone = 0;
+        self.database
+            .transact(Rights::Client, Vec::new(), |tables, now| {
+                let horizon = |age: Duration| now.0.saturating_sub(age.as_millis() as u64);
+                let (requests_until, tombstones_until) = (horizon(requests), horizon(tombstones));
+                let of_shard = (shard, Seq::ZERO)..=(shard, Seq(u64::MAX));
+                let requests = tables.requests.range(of_shard).filter(|(_, (_, at))| at.0 <= requests_until);
+                let requests: Vec<_> = requests.map(|(key, _)| *key).collect();
+                let expired = tables
+                    .tombstones
+                    .iter()
+                    .filter(|(edge, row)| edge.id1.shard() == shard && row.at.0 <= tombstones_until);
+                let tombstones: Vec<_> = expired.map(|(edge, _)| *edge).collect();
+                gone = (requests.len() + tombstones.len()) as u64;
+                Ok((gone > 0).then_some(Write::Expired { requests, tombstones }))
+            })
+            .await?;
+        Ok(gone)
     }
 }

@@ -4,18 +4,22 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tao_schema::edges::EdgeOrder;
-use tao_schema::ids::{EdgeKey, ListKey, ObjectId, Seq, ShardId};
+use tao_schema::ids::{EdgeKey, Epoch, ListKey, ObjectId, PrimaryTime, Seq, ShardId};
 use tao_schema::rows::ObjectRow;
 
+use super::log::{Write, epoch_start};
 use crate::apply::{
     CountRow, EdgeRow, LockedShard, Mutations, OutboxRow, Plan, ReadSet, RequestRow, Tombstone, UnixMillis,
     Workspace,
 };
+use crate::store::ShardRow;
 
 /// Every table of a database server, by primary key.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Tables {
     pub(super) shards: BTreeMap<ShardId, LockedShard>,
+    /// First seq of each epoch (R19).
+    pub(super) epochs: BTreeMap<(ShardId, Epoch), Seq>,
     pub(super) objects: BTreeMap<ObjectId, ObjectRow>,
     pub(super) edges: BTreeMap<EdgeKey, EdgeRow>,
     /// The edge table's index for lists: newest first.
@@ -24,9 +28,54 @@ pub(super) struct Tables {
     pub(super) tombstones: BTreeMap<EdgeKey, Tombstone>,
     pub(super) outbox: BTreeMap<EdgeKey, OutboxRow>,
     pub(super) requests: BTreeMap<(ShardId, Seq), (RequestRow, UnixMillis)>,
+    /// Nonce and time, by writer.
+    pub(super) beats: BTreeMap<u64, (u64, PrimaryTime)>,
+    /// By version.
+    pub(super) topologies: BTreeMap<u64, String>,
 }
 
 impl Tables {
+    pub(super) fn shard_rows(&self) -> Vec<ShardRow> {
+        let row = |row: &LockedShard| ShardRow {
+            shard: row.shard,
+            epoch: row.epoch,
+            seq: row.seq,
+            state: row.state,
+        };
+        self.shards.values().map(row).collect()
+    }
+
+    /// Makes a transaction visible.
+    pub(super) fn write(&mut self, write: &Write) {
+        match write {
+            Write::Batch { plan, at } => self.apply(plan, *at),
+            Write::Shards(rows) | Write::Epochs(rows) => {
+                for row in rows {
+                    let start = epoch_start(row);
+                    self.epochs.insert((row.shard, start.epoch), start.first_seq);
+                    self.shards.insert(row.shard, *row);
+                }
+            }
+            Write::State(row) => {
+                self.shards.insert(row.shard, *row);
+            }
+            Write::Expired { requests, tombstones } => {
+                for key in requests {
+                    self.requests.remove(key);
+                }
+                for edge in tombstones {
+                    self.tombstones.remove(edge);
+                }
+            }
+            Write::Beat { beat, time } => {
+                self.beats.insert(beat.writer.0, (beat.nonce, *time));
+            }
+            Write::Topology(topology) => {
+                self.topologies.insert(topology.version, topology.toml.clone());
+            }
+        }
+    }
+
     /// Gives the workspace the rows that exist.
     pub(super) fn load(&self, reads: &ReadSet, workspace: &mut Workspace<'_>) {
         each(&self.objects, &reads.objects, |key, row| workspace.load_object(key, row));
@@ -36,8 +85,7 @@ impl Tables {
         each(&self.outbox, &reads.outbox, |key, row| workspace.load_outbox(key, row));
     }
 
-    /// Makes a plan's transaction real.
-    pub(super) fn apply(&mut self, plan: &Plan, now: UnixMillis) {
+    fn apply(&mut self, plan: &Plan, now: UnixMillis) {
         for advance in &plan.advances {
             if let Some(row) = self.shards.get_mut(&advance.shard) {
                 assert_eq!(row.seq, advance.old_seq, "the row was locked since its seq was read");

@@ -65,6 +65,7 @@ async fn bench_with(lock_wait: Duration) -> Bench {
     let database = MemoryDatabase::new(MemoryOptions {
         clock: Arc::new(move || UnixMillis(clock.load(Ordering::SeqCst))),
         lock_wait,
+        ..MemoryOptions::default()
     });
     let [one, other] = [0, 1].map(|_| Arc::new(MemoryStore::open(&database)));
     one.create_shards(&[A, B], EPOCH).await.unwrap();
@@ -177,7 +178,7 @@ async fn h8_a_commit_is_durable_before_it_is_visible() {
 #[tokio::test]
 async fn h4_a_transaction_that_is_given_up_leaves_no_lock_and_no_row() {
     let bench = bench().await;
-    let hold = bench.database.hold_commits();
+    let hold = bench.database.hold_transactions();
     let writer = Arc::clone(&bench.one);
     let write = tokio::spawn(async move { done(&writer, add(A, 1)).await });
     while bench.database.lock_row(A).is_some() {

@@ -1,0 +1,115 @@
+//! A tail of a memory database's log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+
+use super::database::{MemoryDatabase, State};
+use super::log::{Cursor, Lost};
+use crate::log::{LogPosition, LogTail, TailError, TailErrorKind, TailEvent, TailStart};
+
+/// Transactions in one answer.
+const MOST_TRANSACTIONS: usize = 256;
+
+/// See [`crate::log::ServerLog::open_tail`].
+pub(super) struct MemoryTail {
+    database: MemoryDatabase,
+    cursor: Cursor,
+    position: LogPosition,
+    /// Whether the store that opened it still reaches the server.
+    reachable: Arc<AtomicBool>,
+}
+
+impl MemoryTail {
+    pub(super) fn open(
+        database: &MemoryDatabase,
+        start: TailStart,
+        reachable: Arc<AtomicBool>,
+    ) -> Result<Self, TailError> {
+        let now = database.now();
+        let state = database.state();
+        if state.down || !reachable.load(Ordering::SeqCst) {
+            return Err(ended(database, Lost::Broken));
+        }
+        let (cursor, position) = match start {
+            TailStart::After(position) => {
+                let cursor = state.log.after(&position).map_err(|lost| ended(database, lost))?;
+                (cursor, position)
+            }
+            TailStart::Back(time) => {
+                let since = now.0.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+                state.log.since(crate::apply::UnixMillis(since))
+            }
+        };
+        drop(state);
+        Ok(Self { database: database.clone(), cursor, position, reachable })
+    }
+}
+
+#[async_trait]
+impl LogTail for MemoryTail {
+    async fn next(&mut self) -> Result<Vec<TailEvent>, TailError> {
+        let Self { database, cursor, position, reachable } = self;
+        // Everything happens in one look at the state, without waiting in between: cancel-safe.
+        database
+            .when_log_moves(|state| {
+                if state.down || !reachable.load(Ordering::SeqCst) {
+                    return Some(Err(ended(database, Lost::Broken)));
+                }
+                take(database, state, cursor, position).transpose()
+            })
+            .await
+    }
+
+    fn position(&self) -> LogPosition {
+        self.position.clone()
+    }
+}
+
+fn take(
+    database: &MemoryDatabase,
+    state: &State,
+    cursor: &mut Cursor,
+    position: &mut LogPosition,
+) -> Result<Option<Vec<TailEvent>>, TailError> {
+    let mut events = Vec::new();
+    for _ in 0..MOST_TRANSACTIONS {
+        let held = state.tail_holds > 0;
+        let entry = match state.log.read(cursor) {
+            Ok(Some(entry)) if !held => entry,
+            Ok(_) => break,
+            // Given out before the error comes.
+            Err(_) if !events.is_empty() => break,
+            Err(lost) => return Err(ended(database, lost)),
+        };
+        if let Some(why) = &entry.damage {
+            if !events.is_empty() {
+                break;
+            }
+            let message = format!("{}: {why}, after {position}", database.0.source);
+            return Err(TailError::new(TailErrorKind::NotUnderstood, message));
+        }
+        position.add(&entry.transaction.source, entry.transaction.sequence);
+        events.extend(entry.events());
+        cursor.advance();
+    }
+    Ok((!events.is_empty()).then_some(events))
+}
+
+fn ended(database: &MemoryDatabase, lost: Lost) -> TailError {
+    let source = &database.0.source;
+    match lost {
+        Lost::Broken => {
+            TailError::new(TailErrorKind::Disconnected, format!("{source}: the connection is gone"))
+        }
+        Lost::Purged => TailError::new(
+            TailErrorKind::PositionLost,
+            format!("{source}: the log does not reach back to the position"),
+        ),
+        Lost::Unknown => TailError::new(
+            TailErrorKind::PositionLost,
+            format!("{source}: the position has transactions that this server never had"),
+        ),
+    }
+}
