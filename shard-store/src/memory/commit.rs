@@ -42,7 +42,7 @@ impl MemoryStore {
             .transact(Rights::Client, held, |tables, now| {
                 still_locked(tables, &plan)?;
                 at = now;
-                Ok(Some(Write::Batch { plan, at }))
+                Ok(Some(Write::Batch { plan: Box::new(plan), at }))
             })
             .await?;
         if fault.is_some() {

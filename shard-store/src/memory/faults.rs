@@ -7,12 +7,12 @@ use super::tables::Tables;
 use crate::log::LogPosition;
 use crate::store::{StoreError, StoreErrorKind};
 
-/// What a hold stops.
+/// What a hold stops, just before it happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Point {
-    BeforeCommit,
-    BeforeVisible,
-    BeforeTail,
+    Commit,
+    Visible,
+    Tail,
 }
 
 /// Stops something until it is dropped. Several holds end with the last of them.
@@ -26,19 +26,19 @@ impl MemoryDatabase {
     /// Holds every batch from now on after its rows were locked and read and before COMMIT is sent, as when its leader
     /// is stopped (H4): nothing of it is durable, and a caller that goes away leaves nothing.
     pub fn hold_transactions(&self) -> Hold {
-        self.hold(Point::BeforeCommit)
+        self.hold(Point::Commit)
     }
 
     /// Holds every commit from now on between durable and visible, as a primary does that waits for its replica's
     /// acknowledgement (H8): readers see the rows before it and its row locks stay, while the log, tails and replicas
     /// have it already, and [`executed`](crate::log::ServerLog::executed) counts it (H9).
     pub fn hold_commits(&self) -> Hold {
-        self.hold(Point::BeforeVisible)
+        self.hold(Point::Visible)
     }
 
     /// Holds what tails give out. Replication goes on.
     pub fn hold_tails(&self) -> Hold {
-        self.hold(Point::BeforeTail)
+        self.hold(Point::Tail)
     }
 
     fn hold(&self, point: Point) -> Hold {
@@ -134,9 +134,9 @@ impl MemoryDatabase {
 
 fn holds(state: &mut super::database::State, point: Point) -> &mut usize {
     match point {
-        Point::BeforeCommit => &mut state.begin_holds,
-        Point::BeforeVisible => &mut state.commit_holds,
-        Point::BeforeTail => &mut state.tail_holds,
+        Point::Commit => &mut state.begin_holds,
+        Point::Visible => &mut state.commit_holds,
+        Point::Tail => &mut state.tail_holds,
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Transaction {
 /// What a transaction wrote: enough for a replica to write it, too.
 pub(super) enum Write {
     Batch {
-        plan: Plan,
+        plan: Box<Plan>,
         at: UnixMillis,
     },
     /// Rows that did not exist.

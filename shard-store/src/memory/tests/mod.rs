@@ -1,5 +1,7 @@
 //! The suite on the memory engine, and what only this engine can show: faults on demand.
 
+mod regions;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +11,7 @@ use tao_schema::error::ErrorCode;
 use tao_schema::ids::{AssocType, EdgeKey, Epoch, ObjectId, ObjectType, RequestId, Seq, ShardId, Time};
 use tao_schema::rows::EdgeValue;
 
-use super::{CommitFault, MemoryDatabase, MemoryOptions, MemoryStore};
+use super::*;
 use crate::apply::UnixMillis;
 use crate::conformance::{Factory, Handles, assert_all, assert_random};
 use crate::store::{ReadKey, Row, ShardStore, StoreError, StoreErrorKind};
