@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
 use rand::Rng;
 use tao_schema::graph_schema::GraphSchema;
-use tao_schema::ids::{RequestId, ShardId};
+use tao_schema::ids::{Position, PrimaryTime, RequestId, ShardId};
 use tao_schema::limits::MAX_DEADLINE;
 use tao_schema::ops::{Demand, Explain, ReadRequest, WriteRequest};
-use tao_schema::session::Session;
+use tao_schema::session::{GroupTime, Place, require};
 use tao_schema::topology::Topology;
 use tao_schema::wire::proto;
 use tao_schema::{Error, ErrorCode, Result};
@@ -21,6 +20,7 @@ use crate::connection::Stats;
 use crate::flight::{Core, Flight, Outgoing};
 use crate::options::Options;
 use crate::retry::Attempts;
+use crate::session::{SessionState, group_time};
 
 /// A handle to a cluster. Clones share connections, retry budget and what is known of the cluster.
 ///
@@ -45,7 +45,7 @@ use crate::retry::Attempts;
 pub struct Client {
     core: Arc<Core>,
     /// What the user of this handle has seen; see [`Client::session`].
-    pub(crate) tokens: Option<Arc<Mutex<Session>>>,
+    pub(crate) session: Option<Arc<SessionState>>,
 }
 
 impl Client {
@@ -57,7 +57,7 @@ impl Client {
     pub async fn connect(options: Options) -> Result<Self> {
         options.validate()?;
         let cluster = Cluster::discover(options).await?;
-        Ok(Self { core: Arc::new(Core::start(cluster)), tokens: None })
+        Ok(Self { core: Arc::new(Core::start(cluster)), session: None })
     }
 
     /// The graph schema of the cluster, as last heard.
@@ -93,8 +93,9 @@ impl Client {
         request: Request,
         options: &CallOptions,
     ) -> Result<Reply> {
-        let mut flight = self.flight(context, request, options)?;
-        self.understand(self.core.fly(&mut flight).await?)
+        let (mut flight, sent) = self.flight(context, request, options)?;
+        let answer = self.core.fly(&mut flight).await;
+        self.settle(answer, &sent)
     }
 
     /// Sends independent requests, those for one node together. Outcomes are in the order of the requests.
@@ -103,34 +104,42 @@ impl Client {
         context: &Context,
         requests: Vec<(Result<Request>, CallOptions)>,
     ) -> Vec<Result<Reply>> {
-        let flights = requests.into_iter().map(|(request, options)| self.flight(context, request?, &options));
-        let outcomes = self.core.fly_all(flights.collect()).await;
-        outcomes.into_iter().map(|outcome| self.understand(outcome?)).collect()
+        let mut flights = Vec::with_capacity(requests.len());
+        let mut sent = Vec::with_capacity(requests.len());
+        for (request, options) in requests {
+            match request.and_then(|request| self.flight(context, request, &options)) {
+                Ok((flight, what)) => {
+                    flights.push(Ok(flight));
+                    sent.push(Some(what));
+                }
+                Err(error) => {
+                    flights.push(Err(error));
+                    sent.push(None);
+                }
+            }
+        }
+        let answers = self.core.fly_all(flights).await.into_iter();
+        let settled = answers.zip(sent).map(|(answer, sent)| match (answer, sent) {
+            (answer, Some(sent)) => self.settle(answer, &sent),
+            (Err(error), None) => Err(error),
+            (Ok(_), None) => Err(Error::internal("an answer to what was not sent")),
+        });
+        settled.collect()
     }
 
-    fn flight(&self, context: &Context, request: Request, options: &CallOptions) -> Result<Flight> {
+    fn flight(&self, context: &Context, request: Request, options: &CallOptions) -> Result<(Flight, Sent)> {
         let client_options = self.core.cluster.options();
         let now = Instant::now();
         let timeout = options.timeout.unwrap_or(client_options.timeout).min(MAX_DEADLINE);
         let deadline = now + timeout;
-        let (shard, what) = match request {
+        let (sent, what) = match request {
             Request::Read(op) => {
                 context.schema.check_read(&op)?;
                 let shard = op.shard();
-                let seen = self.tokens.as_ref().and_then(|tokens| tokens.lock().at_least(shard));
-                // The stricter of both: positions of one shard are ordered by (epoch, seq).
-                let at_least = seen.max(options.at_least.filter(|position| position.shard == shard));
-                (
-                    shard,
-                    Outgoing::Read(
-                        ReadRequest {
-                            demand: Demand { at_least, ..Demand::local() },
-                            explain: options.explain,
-                            ..ReadRequest::local(op)
-                        }
-                        .into(),
-                    ),
-                )
+                let demand = self.demand(shard, options);
+                let request = ReadRequest { demand, explain: options.explain, ..ReadRequest::local(op) };
+                let demand = self.session.as_ref().map(|_| request.demand.clone());
+                (Sent { shard, demand }, Outgoing::Read(request.into()))
             }
             Request::Write { ops, .. } => {
                 let id = RequestId(rand::rng().random());
@@ -138,43 +147,100 @@ impl Client {
                 context.schema.check_write(&request)?;
                 let shard = request.ops.first().map_or(ShardId(0), tao_schema::ops::WriteOp::shard);
                 let began_wall = SystemTime::now();
-                (shard, Outgoing::Write { request: request.into(), began: now, began_wall })
+                let what = Outgoing::Write { request: request.into(), began: now, began_wall };
+                (Sent { shard, demand: None }, what)
             }
         };
         let attempts = Attempts::new(client_options, deadline);
-        Ok(Flight::new(shard, what, attempts, client_options.attempt_within(timeout), deadline))
+        let patience = client_options.attempt_within(timeout);
+        Ok((Flight::new(sent.shard, what, attempts, patience, deadline), sent))
     }
 
-    /// Translates a reply and notes its positions in the session (R19).
-    fn understand(&self, reply: proto::reply::Result) -> Result<Reply> {
-        let (reply, positions) = match reply {
-            proto::reply::Result::Read(reply) => {
-                let reply = tao_schema::ops::ReadReply::try_from(reply)?;
-                if let Some(tokens) = &self.tokens {
-                    tokens.lock().observe(reply.position);
-                }
-                return Ok(Reply::Read(reply));
-            }
-            proto::reply::Result::Write(mut reply) => {
-                let explain = reply.explain.take().map(Explain::try_from).transpose();
-                // It has happened: what can't be understood of it must not make it look failed.
-                let unclear = |error: Error| Error::new(ErrorCode::OutcomeUnknown, error.message);
-                let explain = explain.map_err(unclear)?;
-                let reply = tao_schema::ops::WriteReply::try_from(reply).map_err(unclear)?;
-                let positions = reply.positions.clone();
-                (Reply::Write(reply, explain), positions)
-            }
-            proto::reply::Result::Error(error) => return Err(error.into()),
-            proto::reply::Result::Fill(_) => {
-                return Err(Error::new(
-                    ErrorCode::Corrupt,
-                    "the node answered with a fill, which was not asked",
-                ));
-            }
+    /// What a read demands: all that the session has seen, and what the call says (R19, R21).
+    fn demand(&self, shard: ShardId, options: &CallOptions) -> Demand {
+        let mut demand = match &self.session {
+            Some(session) => session.demand(shard, self.place(shard), options.freshness),
+            None => Demand { freshness: options.freshness.unwrap_or_default(), ..Demand::local() },
         };
-        if let Some(tokens) = &self.tokens {
-            tokens.lock().extend(positions);
+        if let Some(position) = options.at_least.filter(|position| position.shard == shard) {
+            require(&mut demand, position);
         }
-        Ok(reply)
+        demand
+    }
+
+    fn place(&self, shard: ShardId) -> Option<Place> {
+        self.core.cluster.routes().place(shard)
+    }
+
+    /// Translates a reply and notes what it tells in the session (R19).
+    fn settle(&self, answer: Result<proto::reply::Result>, sent: &Sent) -> Result<Reply> {
+        let reply = answer.and_then(understand).map_err(|error| self.explain_loss(error, sent.shard));
+        let Some(session) = &self.session else { return reply };
+        match &reply {
+            Ok(Reply::Read(read)) => {
+                if let Some(demanded) = &sent.demand {
+                    let time = self.time_of(read.position, read.time);
+                    session.note_read(demanded, read.position, time);
+                }
+            }
+            Ok(Reply::Write(written, _)) => {
+                // The time is by the clock of the first one's primary.
+                let first = written.positions.first().and_then(|first| self.time_of(*first, written.time));
+                session.note_write(written.positions.iter().map(|position| {
+                    let time = self.time_of(*position, written.time);
+                    (*position, time.filter(|time| first.is_some_and(|first| first.group == time.group)))
+                }));
+            }
+            // It may have happened.
+            Err(error) if !error.code.outcome_certain() => session.note_write([]),
+            Err(_) => {}
+        }
+        reply
+    }
+
+    fn time_of(&self, position: Position, time: Option<PrimaryTime>) -> Option<GroupTime> {
+        let place = self.place(position.shard);
+        if place.is_some_and(|place| place.epoch < position.epoch) {
+            self.core.cluster.refresh();
+        }
+        group_time(position, time, place)
+    }
+
+    /// Says what to do about a loss: only the application can tell the user.
+    fn explain_loss(&self, error: Error, shard: ShardId) -> Error {
+        if error.code != ErrorCode::LostEpoch {
+            return error;
+        }
+        let next = if self.session.is_some() {
+            "tell the user, then go on with SessionClient::forget of this shard"
+        } else {
+            "read again without the token"
+        };
+        let message = format!("{}; what was seen of shard {shard} is lost: {next}", error.message);
+        Error::new(ErrorCode::LostEpoch, message)
+    }
+}
+
+/// What of a request is needed to note its answer.
+struct Sent {
+    shard: ShardId,
+    /// Of a read in a session.
+    demand: Option<Demand>,
+}
+
+fn understand(reply: proto::reply::Result) -> Result<Reply> {
+    match reply {
+        proto::reply::Result::Read(reply) => Ok(Reply::Read(reply.try_into()?)),
+        proto::reply::Result::Write(mut reply) => {
+            let explain = reply.explain.take().map(Explain::try_from).transpose();
+            // It has happened: what can't be understood of it must not make it look failed.
+            let unclear = |error: Error| Error::new(ErrorCode::OutcomeUnknown, error.message);
+            let explain = explain.map_err(unclear)?;
+            Ok(Reply::Write(reply.try_into().map_err(unclear)?, explain))
+        }
+        proto::reply::Result::Error(error) => Err(error.into()),
+        proto::reply::Result::Fill(_) => {
+            Err(Error::new(ErrorCode::Corrupt, "the node answered with a fill, which was not asked"))
+        }
     }
 }

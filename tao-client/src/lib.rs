@@ -3,7 +3,8 @@
 //! [`Client::connect`] finds a cluster through any of its nodes. Then every operation is a call that is built and sent:
 //! see [`Client`]. The client routes each call to the follower that holds its shard, shares one pipelined stream with all
 //! callers ([`connection`]), fails over to the next node, and retries what may be retried, within a budget, with one
-//! effect. [`Client::session`] makes a user read his own writes.
+//! effect. [`Client::session`] makes a user read his own writes, in every region; [`cookie`] carries what he has seen from one
+//! request of his to the next; [`Consistency`] is chosen for each read.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), tao_client::Error> {
@@ -28,6 +29,8 @@ mod calls;
 mod client;
 mod cluster;
 pub mod connection;
+mod consistency;
+pub mod cookie;
 mod flight;
 mod options;
 mod retry;
@@ -43,8 +46,9 @@ pub use calls::{
     ObjectUpdate, Operation, TypeRef, WriteOperation,
 };
 pub use client::Client;
+pub use consistency::Consistency;
 pub use options::Options;
-pub use session::SessionClient;
+pub use session::{MAX_STICK, SessionClient, SessionOptions};
 pub use tao_schema::{Error, ErrorCode, Result};
 
 /// The examples of the README must compile.

@@ -1,5 +1,6 @@
 //! How a client behaves.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tao_schema::limits::MAX_DEADLINE;
@@ -36,6 +37,9 @@ pub struct Options {
     pub circuit_pause: Duration,
     /// Longest time between two looks at the topology.
     pub topology_interval: Duration,
+    /// Addresses of nodes as this client must call them: the `host:port` of the topology, and the one to dial in its place.
+    /// For networks that translate addresses. Seed nodes are dialed as given.
+    pub translate: HashMap<String, String>,
     /// Of the connections to each node.
     pub connection: ConnectionOptions,
 }
@@ -55,6 +59,7 @@ impl Default for Options {
             circuit_failures: 3,
             circuit_pause: Duration::from_millis(500),
             topology_interval: Duration::from_secs(30),
+            translate: HashMap::new(),
             connection: ConnectionOptions::default(),
         }
     }
@@ -88,6 +93,11 @@ impl Options {
             return wrong("retry_ratio must be from 0 to 1");
         }
         Ok(())
+    }
+
+    /// Where to dial a node of the topology.
+    pub(crate) fn dialed<'a>(&'a self, address: &'a str) -> &'a str {
+        self.translate.get(address).map_or(address, String::as_str)
     }
 
     /// Longest wait for one attempt of a call that may take `timeout`.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tao_schema::graph_schema::GraphSchema;
 use tao_schema::ids::{Position, Seq, ShardId};
-use tao_schema::ops::{Explain, ReadOp, ReadReply, WriteOp, WriteReply};
+use tao_schema::ops::{Explain, Freshness, ReadOp, ReadReply, WriteOp, WriteReply};
 use tao_schema::{Error, ErrorCode, Result};
 
 pub use self::assocs::{
@@ -24,6 +24,7 @@ pub use self::names::{FieldRef, FieldValue, TypeRef};
 pub use self::objects::{ObjectAdd, ObjectDelete, ObjectGet, ObjectUpdate};
 use crate::answers::{Answered, Written};
 use crate::client::Client;
+use crate::consistency::Consistency;
 
 /// A call that is being built. `Op` says which; [`Call::send`] sends it. Does nothing until then.
 #[must_use = "a call does nothing until it is sent"]
@@ -38,6 +39,8 @@ pub struct Call<'a, Op> {
 pub(crate) struct CallOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) at_least: Option<Position>,
+    /// `None`: the session's.
+    pub(crate) freshness: Option<Freshness>,
     pub(crate) explain: bool,
 }
 
@@ -122,6 +125,16 @@ impl<'a, Op> Call<'a, Op> {
         self.options.at_least = Some(position);
         self
     }
+
+    /// How fresh a read must be, in place of the session's default; see [`Consistency`]. What the session has seen is
+    /// demanded in any case. Without meaning for a write.
+    pub fn consistency(mut self, consistency: Consistency) -> Self {
+        if let Consistency::AtLeast(position) = consistency {
+            self.options.at_least = Some(position);
+        }
+        self.options.freshness = Some(consistency.freshness());
+        self
+    }
 }
 
 impl<Op: Operation> Call<'_, Op> {
@@ -134,7 +147,8 @@ impl<Op: Operation> Call<'_, Op> {
     /// - `PreconditionFailed`, `NotFound`: a write was refused; nothing was written.
     /// - `Unavailable`, `Overloaded`, `DeadlineExceeded`, `NotOwner`: it was certainly not done; may be tried later.
     /// - `OutcomeUnknown`, `RetryTooLate`: a write may have happened (R4); read, then decide.
-    /// - `LostEpoch`: the session has seen what a failover lost (R19).
+    /// - `LostEpoch`: the session has seen what a failover lost (R19): tell the user, then
+    ///   [`SessionClient::forget`](crate::SessionClient::forget) the shard that the message names.
     pub async fn send(self) -> Result<Op::Output> {
         let context = self.client.context();
         let (request, asked) = self.op.prepare(&context)?;

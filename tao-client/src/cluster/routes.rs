@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tao_schema::ids::ShardId;
+use tao_schema::session::Place;
 use tao_schema::topology::{Placement, TierRef, Topology};
 use tao_schema::{Error, ErrorCode, Result};
 use tokio::time::Instant;
@@ -48,9 +49,9 @@ impl Routes {
             .into_iter()
             .map(|(at, tier)| {
                 let nodes = tier.nodes.iter().map(|node| {
-                    known.get(&(node.name.as_str(), node.address.as_str())).map_or_else(
+                    let address = options.dialed(&node.address);
+                    known.get(&(node.name.as_str(), address)).map_or_else(
                         || {
-                            let address = node.address.as_str();
                             let connection = Connection::new(address, Service::Tao, connection.clone());
                             let (failures, pause) = (options.circuit_failures, options.circuit_pause);
                             Arc::new(Node::new(node.name.clone(), connection, failures, pause))
@@ -88,6 +89,11 @@ impl Routes {
             .find(|node| !node.is_passed_over())
             .or_else(|| self.candidates(shard).next())
             .ok_or_else(|| self.nobody_for(shard))
+    }
+
+    /// Where this topology has a shard; `None`: there is no such shard.
+    pub(crate) fn place(&self, shard: ShardId) -> Option<Place> {
+        self.placement.host_group(shard).map(|(group, epoch)| Place { group, epoch })
     }
 
     fn nobody_for(&self, shard: ShardId) -> Error {
@@ -178,11 +184,19 @@ mod tests {
         let mut topology = two_regions();
         topology.version = 2;
         topology.regions[0].followers[0].nodes[0].address = "elsewhere:1".into();
-        let after = Routes::new(topology, None, &options, Some(&before));
+        let after = Routes::new(topology.clone(), None, &options, Some(&before));
         for (old, new) in before.tiers.iter().zip(&after.tiers) {
             for (old, new) in old.1.iter().zip(&new.1) {
                 assert_eq!(Arc::ptr_eq(old, new), old.name != "ea1", "{}", old.name);
             }
         }
+        // Behind a translated address a node is known by the address that is dialed.
+        let translate = [("elsewhere:1".to_owned(), "proxy:9".to_owned())].into();
+        let options = Options { translate, ..options };
+        let translated = Routes::new(topology.clone(), None, &options, Some(&after));
+        let address = |routes: &Routes| routes.tiers[0].1[0].connection.address().to_owned();
+        assert_eq!((address(&after), address(&translated)), ("elsewhere:1".to_owned(), "proxy:9".to_owned()));
+        let again = Routes::new(topology, None, &options, Some(&translated));
+        assert!(Arc::ptr_eq(&again.tiers[0].1[0], &translated.tiers[0].1[0]));
     }
 }
