@@ -49,9 +49,14 @@ impl LogPosition {
         Self { sources: left }
     }
 
-    /// Adds one transaction.
+    /// Adds one transaction; unless the source is one of MySQL's (a uuid), it stands for all before it.
     pub fn add(&mut self, source: &str, sequence: u64) {
         let intervals = self.sources.entry(source.to_owned()).or_default();
+        if !is_uuid(source) {
+            let last = intervals.last().map_or(sequence, |interval| interval.1.max(sequence));
+            *intervals = vec![(1, last)];
+            return;
+        }
         // The usual case: the next one of its source.
         if let Some(last) = intervals.last_mut()
             && last.1.checked_add(1) == Some(sequence)
@@ -72,6 +77,11 @@ impl LogPosition {
     pub fn len(&self) -> u64 {
         self.sources.values().flatten().map(|(first, last)| last - first + 1).sum()
     }
+}
+
+/// Sources of the other kinds, `domain-server` and `memory`, are shorter than a uuid.
+fn is_uuid(source: &str) -> bool {
+    source.len() == 36
 }
 
 fn subtract((first, last): (u64, u64), theirs: &[(u64, u64)]) -> Vec<(u64, u64)> {
@@ -147,8 +157,7 @@ impl fmt::Display for LogPosition {
             if at > 0 {
                 f.write_str(",")?;
             }
-            // A uuid has four dashes; `domain-server` one; `memory` none.
-            if source.matches('-').count() < 4 {
+            if !is_uuid(source) {
                 let last = intervals.last().map_or(0, |interval| interval.1);
                 write!(f, "{source}-{last}")?;
                 continue;
@@ -201,6 +210,12 @@ mod tests {
             position.add(A, sequence);
         }
         assert_eq!(position, set(&format!("{A}:1-9")));
+
+        let mut position = set("0-1-117");
+        for (source, sequence) in [("0-1", 119), ("0-2", 130), ("0-1", 118)] {
+            position.add(source, sequence);
+        }
+        assert_eq!(position, set("0-1-119,0-2-130"));
     }
 
     #[test]

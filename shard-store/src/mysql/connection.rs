@@ -105,14 +105,24 @@ impl Connections {
         sql: &Sql,
         params: impl Into<Params>,
     ) -> Result<Vec<Row>, Failure> {
+        self.query_text(sql.name, sql.body(), params).await
+    }
+
+    /// As [`Connections::query`], for a text made from a template.
+    pub(super) async fn query_text(
+        self: &Arc<Self>,
+        name: &'static str,
+        text: &str,
+        params: impl Into<Params>,
+    ) -> Result<Vec<Row>, Failure> {
         let params = params.into();
         let mut lease = self.get().await?;
-        let mut answer = lease.rows(sql, params.clone()).await;
+        let mut answer = lease.rows_of(name, text, params.clone()).await;
         if lease.reused && answer.as_ref().is_err_and(Failure::connection_lost) {
             self.forget_idle();
             drop(lease);
             lease = self.get_new().await?;
-            answer = lease.rows(sql, params).await;
+            answer = lease.rows_of(name, text, params).await;
         }
         lease.release();
         answer

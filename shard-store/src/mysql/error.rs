@@ -8,6 +8,7 @@ use crate::store::{StoreError, StoreErrorKind};
 /// Error codes that callers inside this module act upon.
 pub(super) mod code {
     pub(in crate::mysql) const LOCK_WAIT_TIMEOUT: u16 = 1205;
+    pub(in crate::mysql) const DUPLICATE_KEY: u16 = 1062;
 }
 
 /// A statement that failed, before it is told to the caller.

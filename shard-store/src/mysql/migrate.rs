@@ -21,11 +21,10 @@ pub(super) struct Migration {
 }
 
 /// All steps, oldest first. A published step is never edited: add another.
-pub(super) const KNOWN: &[Migration] = &[Migration {
-    version: 1,
-    name: "0001_tables",
-    text: include_str!("../../sql/migrations/0001_tables.sql"),
-}];
+pub(super) const KNOWN: &[Migration] = &[
+    Migration { version: 1, name: "0001_tables", text: include_str!("../../sql/migrations/0001_tables.sql") },
+    Migration { version: 2, name: "0002_log", text: include_str!("../../sql/migrations/0002_log.sql") },
+];
 
 impl Migration {
     fn checksum(&self) -> String {
@@ -75,7 +74,7 @@ async fn migrate(lease: &mut Lease, database: &str) -> Result<(), StoreError> {
     let applied = applied(lease).await?;
     for migration in pending(&applied, KNOWN).map_err(|error| incompatible(lease, database, &error))? {
         for statement in migration.statements() {
-            lease.plain(migration.name, statement).await?;
+            lease.plain(migration.name, &statement.replace("{database}", database)).await?;
         }
         let row = (migration.version, migration.name, migration.checksum());
         lease.run(&RECORD_MIGRATION, row).await?;
@@ -192,7 +191,9 @@ mod tests {
     fn steps_are_numbered_and_split() {
         for (index, step) in KNOWN.iter().enumerate() {
             assert_eq!(step.version as usize, index + 1);
-            assert!(step.statements().all(|statement| statement.contains(" TABLE ")));
+            assert!(step.statements().all(|statement| {
+                statement.contains("TABLE IF NOT EXISTS ") || statement.contains("DATABASE IF NOT EXISTS ")
+            }));
         }
         assert_eq!(KNOWN[0].statements().count(), 8);
     }

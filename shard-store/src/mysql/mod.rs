@@ -10,6 +10,7 @@
 //! | `recent` | what is remembered of each shard's requests (R3) |
 //! | `read`, `scan` | snapshots with their positions (R12) |
 //! | `admin` | shard rows, states, purge |
+//! | `log` | the binlog: heartbeats, and the tail (R8, R9) |
 
 mod admin;
 mod batch_read;
@@ -19,6 +20,7 @@ mod commit;
 mod connection;
 mod dialect;
 mod error;
+mod log;
 mod migrate;
 mod options;
 mod read;
@@ -35,6 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use mysql_async::Opts;
 use tao_schema::error::Error;
 use tao_schema::ids::{EdgeKey, Epoch, ShardId};
 use tao_schema::rows::ShardState;
@@ -55,6 +58,8 @@ use crate::write::{Batch, BatchResult};
 
 /// Packets smaller than this could not carry an object at its limit with room to spare.
 const MIN_PACKET: u64 = 4 << 20;
+/// The largest packet of the protocol.
+const MAX_EVENT: usize = 1 << 30;
 /// Most bytes of values in one statement.
 const MAX_STATEMENT_BYTES: u64 = 8 << 20;
 
@@ -73,6 +78,9 @@ struct Inner {
     templates: Templates,
     memory: Memory,
     timings: Timings,
+    log: Arc<log::State>,
+    /// How a tail connects.
+    tail_opts: Opts,
     /// Most bytes of values in one statement.
     statement_bytes: usize,
 }
@@ -116,6 +124,9 @@ impl MySqlStore {
             templates: Templates::new(),
             memory: Memory::default(),
             timings: Timings::default(),
+            log: Arc::new(log::State::new(&options.database)),
+            // An event may be as large as any packet.
+            tail_opts: builder.max_allowed_packet(Some(MAX_EVENT)).into(),
             server,
             dialect,
             options,

@@ -7,7 +7,8 @@ use crate::store::{StoreError, StoreErrorKind};
 /// Settings of a [`MySqlStore`](super::MySqlStore).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// Database that holds the tables; made if it does not exist. Lower-case letters, digits and `_`, at most 64.
+    /// Database that holds the tables; made if it does not exist. Lower-case letters, digits and `_`, at most 59: the
+    /// topology is in a second one, whose name goes on with `_meta`.
     pub database: String,
     /// Connections for transactions at once. One for each writer lane is enough.
     pub writers: usize,
@@ -26,6 +27,9 @@ pub struct Options {
     pub resolve_timeout: Duration,
     /// Units that a batch may hold.
     pub max_batch_units: usize,
+    /// Bytes of row images that one transaction may have for a tail to follow it: a tail holds a transaction until it is
+    /// whole. More than any batch can make.
+    pub tail_transaction_bytes: usize,
     /// Accept a server that may lose or reorder acknowledged commits in a crash (R1). Not for data that matters.
     pub allow_unsafe_durability: bool,
 }
@@ -42,6 +46,7 @@ impl Default for Options {
             writer_wait_timeout: Duration::from_secs(5),
             resolve_timeout: Duration::from_secs(10),
             max_batch_units: 2_048,
+            tail_transaction_bytes: 256 << 20,
             allow_unsafe_durability: false,
         }
     }
@@ -53,11 +58,11 @@ impl Options {
     /// # Errors
     /// `Rejected`, naming the setting and what it must be.
     pub fn validate(&self) -> Result<(), StoreError> {
-        let name_ok = (1..=64).contains(&self.database.len())
+        let name_ok = (1..=59).contains(&self.database.len())
             && self.database.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         let whole_seconds = |time: Duration| time.subsec_nanos() == 0 && !time.is_zero();
         let rules = [
-            (name_ok, "database: 1 to 64 lower-case letters, digits or _"),
+            (name_ok, "database: 1 to 59 lower-case letters, digits or _"),
             (self.writers > 0 && self.readers > 0, "writers, readers: at least 1"),
             (whole_seconds(self.lock_wait), "lock_wait: whole seconds, at least 1"),
             (whole_seconds(self.writer_wait_timeout), "writer_wait_timeout: whole seconds, at least 1"),

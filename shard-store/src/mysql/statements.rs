@@ -83,6 +83,19 @@ statements! {
     DELETE_REQUESTS = "admin/delete_requests";
     TOMBSTONES_PAGE = "admin/tombstones_page";
     DELETE_EXPIRED_TOMBSTONES = "admin/delete_tombstones";
+
+    CLOCK = "log/clock";
+    BEAT = "log/beat";
+    MARK = "log/mark";
+    MARKS = "log/marks";
+    SURVEY = "log/survey";
+    EXECUTED_MARIADB = "log/executed_mariadb";
+    EXECUTED_MYSQL = "log/executed_mysql";
+    TOPOLOGY = "log/topology";
+    STORE_TOPOLOGY = "log/store_topology";
+    READ_ONLY = "log/read_only";
+    TAIL_MARIADB = "log/tail_mariadb";
+    TAIL_MYSQL = "log/tail_mysql";
 }
 
 /// How often the part in braces may be repeated. Steps of half and a third keep both the number of prepared statements

@@ -3,5 +3,6 @@
 mod conformance;
 mod faults;
 mod locking;
+mod recorded;
 mod server;
 mod support;
