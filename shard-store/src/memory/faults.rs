@@ -69,6 +69,7 @@ impl MemoryDatabase {
         let mut state = self.state();
         state.down = true;
         state.forget_waiting();
+        Self::interrupt_replication(&mut state);
         state.log.break_readers();
         drop(state);
         self.wake();
@@ -80,6 +81,7 @@ impl MemoryDatabase {
         let mut state = self.state();
         state.down = false;
         state.publish_held();
+        self.resume_replication(&mut state);
         drop(state);
         self.wake();
     }

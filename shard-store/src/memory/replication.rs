@@ -70,16 +70,16 @@ pub(super) struct Replication {
     failed: Option<ReplicationError>,
     /// Runs so far: what an earlier one had on its way is not applied any more.
     runs: u64,
+    /// The server went down while it followed.
+    interrupted: bool,
 }
 
-/// The task that applies.
-struct Run {
-    task: AbortHandle,
-}
+/// The task that applies; it ends with this.
+struct Run(AbortHandle);
 
 impl Drop for Run {
     fn drop(&mut self) {
-        self.task.abort();
+        self.0.abort();
     }
 }
 
@@ -110,8 +110,14 @@ impl MemoryDatabase {
         let mut state = self.state();
         let runs = state.replication.as_ref().map_or(0, |before| before.runs);
         state.read_only = true;
-        state.replication =
-            Some(Replication { source: source.clone(), options, run: None, failed: None, runs });
+        state.replication = Some(Replication {
+            source: source.clone(),
+            options,
+            run: None,
+            failed: None,
+            runs,
+            interrupted: false,
+        });
         self.start(&mut state);
         Ok(())
     }
@@ -120,6 +126,7 @@ impl MemoryDatabase {
     pub fn stop_replication(&self) {
         if let Some(replication) = &mut self.state().replication {
             replication.run = None;
+            replication.interrupted = false;
             replication.runs += 1;
         }
     }
@@ -201,10 +208,26 @@ impl MemoryDatabase {
         }
     }
 
+    /// A server that is down follows nobody.
+    pub(super) fn interrupt_replication(state: &mut State) {
+        if let Some(replication) = &mut state.replication {
+            replication.interrupted |= replication.run.take().is_some();
+            replication.runs += 1;
+        }
+    }
+
+    /// Goes on where it was interrupted.
+    pub(super) fn resume_replication(&self, state: &mut State) {
+        if state.replication.as_ref().is_some_and(|replication| replication.interrupted) {
+            self.start(state);
+        }
+    }
+
     /// Replaces the task that applies.
     fn start(&self, state: &mut State) {
         let Some(replication) = &mut state.replication else { return };
         replication.runs += 1;
+        replication.interrupted = false;
         replication.failed = None;
         let follower = Follower {
             replica: self.weak(),
@@ -212,7 +235,7 @@ impl MemoryDatabase {
             delay: replication.options.delay,
             run: replication.runs,
         };
-        replication.run = Some(Run { task: tokio::spawn(follower.run()).abort_handle() });
+        replication.run = Some(Run(tokio::spawn(follower.run()).abort_handle()));
     }
 }
 
