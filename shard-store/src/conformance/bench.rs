@@ -1,5 +1,6 @@
 //! What the cases are made of.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tao_schema::edges::Edge;
@@ -12,6 +13,7 @@ use tao_schema::ops::Effect;
 use tao_schema::rows::{EdgeValue, ListRow, ObjectRow};
 
 use super::{Failure, Handles, Verdict};
+use crate::log::ServerLog;
 use crate::store::{PendingInverse, ReadKey, Row, ShardRow, SharedStore};
 use crate::write::{Batch, BatchResult, Inverse, RequestKey, StoreOp, UnitDone, UnitResult, WriteUnit};
 
@@ -52,6 +54,8 @@ pub struct Bench {
     pub(super) one: SharedStore,
     /// Another.
     pub(super) other: SharedStore,
+    /// The log of their database.
+    pub(super) log: Arc<dyn ServerLog>,
     /// Two low ones, two with the top bit set.
     pub(super) shards: [ShardId; 4],
 }
@@ -59,7 +63,7 @@ pub struct Bench {
 impl Bench {
     pub(super) async fn new(handles: Handles, shards: [ShardId; 4]) -> Result<Self, Failure> {
         handles.one.create_shards(&shards, EPOCH).await?;
-        Ok(Self { one: handles.one, other: handles.other, shards })
+        Ok(Self { one: handles.one, other: handles.other, log: handles.log, shards })
     }
 
     /// A batch through the first leader.

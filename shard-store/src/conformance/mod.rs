@@ -1,5 +1,5 @@
-//! One suite for every engine: each case shows a sentence of the [`ShardStore`](crate::ShardStore) documentation, or
-//! closes a hole that PROTOCOL names (the cases that begin with `h`).
+//! One suite for every engine: each case shows a sentence of the documentation of
+//! [`ShardStore`](crate::ShardStore) or of [`ServerLog`], or closes a hole that PROTOCOL names (the cases that begin with `h`).
 //!
 //! A test makes a [`Factory`] for its engine and calls [`assert_all`]. Cases use only shards of their own, so that a
 //! factory may hand out one database again and again.
@@ -16,23 +16,29 @@ mod random_ops;
 mod reads;
 mod replay;
 mod requests;
+mod tail;
+mod tail_places;
 mod upkeep;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tao_schema::ids::ShardId;
 
 pub use bench::Bench;
 
+use crate::log::ServerLog;
 use crate::store::{SharedStore, StoreError};
 
-/// Two leaders on one database.
+/// Two leaders on one database, a primary.
 pub struct Handles {
     /// The one.
     pub one: SharedStore,
     /// The other: shares no memory with the one, so that it knows only what the database holds.
     pub other: SharedStore,
+    /// A third, for the log.
+    pub log: Arc<dyn ServerLog>,
 }
 
 /// Opens stores for the suite.
@@ -139,6 +145,18 @@ cases! {
         what_is_kept_for_a_time_is_purged;
     random:
         random_batches_of_two_leaders_match_an_oracle;
+    tail:
+        the_log_tells_what_the_writers_were_told
+        states_are_told_as_far_as_they_matter
+        a_new_shard_is_an_epoch_and_no_change
+        h9_a_survey_with_a_nonce_shows_everything_before_it
+        a_topology_is_stored_by_compare_and_set
+        a_server_that_serves_has_no_fatal_finding;
+    tail_places:
+        a_tail_goes_on_exactly_where_another_ended
+        r17_a_tail_starts_in_the_past
+        a_position_that_the_server_never_had_is_lost
+        a_call_that_is_given_up_loses_nothing;
 }
 
 /// Runs every case; answers what each found, by name.
@@ -171,7 +189,7 @@ pub async fn assert_random(factory: &dyn Factory, seed: u64) {
     let shards = [0, 1, 2, 3].map(ShardId);
     let run = async {
         let bench = Bench::new(factory.open(&shards).await?, shards).await?;
-        random::run(&bench, seed).await
+        random::run(&bench, seed).await.map(|_| ())
     };
     if let Err(failure) = run.await {
         panic!("{failure}");

@@ -1,5 +1,6 @@
 //! Random batches through two leaders, against the oracle and against a replay of the changes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
@@ -7,7 +8,7 @@ use tao_schema::edges::Edge;
 use tao_schema::fields::EncodedFields;
 use tao_schema::ids::{EdgeKey, Epoch, ListKey, ObjectId, Seq, ShardId};
 use tao_schema::ops::{Effect, Outcome};
-use tao_schema::rows::{EdgeValue, ObjectRow};
+use tao_schema::rows::{EdgeValue, ObjectRow, ShardChange};
 
 use super::bench::*;
 use super::oracle::Oracle;
@@ -22,23 +23,27 @@ const BATCHES: usize = 150;
 /// Batches between two comparisons of all rows.
 const COMPARE_EVERY: usize = 25;
 
-/// `TAO_SEED` repeats a run; else each run has another seed.
 pub(super) async fn random_batches_of_two_leaders_match_an_oracle(bench: &Bench) -> Verdict {
-    let seed = match std::env::var("TAO_SEED") {
-        Ok(seed) => seed.parse()?,
-        Err(_) => rand::random(),
-    };
-    run(bench, seed).await
+    run(bench, seed()?).await.map(|_| ())
 }
 
-/// One run; a failure names its seed.
-pub(super) async fn run(bench: &Bench, seed: u64) -> Verdict {
+/// `TAO_SEED` repeats a run; else each run has another seed.
+pub(super) fn seed() -> Result<u64, Failure> {
+    match std::env::var("TAO_SEED") {
+        Ok(seed) => Ok(seed.parse()?),
+        Err(_) => Ok(rand::random()),
+    }
+}
+
+/// One run; answers the changes that its commits answered. A failure names its seed.
+pub(super) async fn run(bench: &Bench, seed: u64) -> Result<Vec<Arc<ShardChange>>, Failure> {
     tracing::info!(seed, "random batches");
     let mut run = Run {
         bench,
         generator: Generator::new(seed, bench.shards),
         oracle: Oracle::default(),
         replay: Replay::default(),
+        changes: Vec::new(),
         done: Vec::new(),
         requests: 0,
     };
@@ -52,7 +57,8 @@ pub(super) async fn run(bench: &Bench, seed: u64) -> Verdict {
     }
     run.drain().await.map_err(|failure| format!("TAO_SEED={seed}, draining: {failure}"))?;
     run.compare().await.map_err(|failure| format!("TAO_SEED={seed}, at the end: {failure}"))?;
-    run.check_pairs().map_err(|failure| format!("TAO_SEED={seed}, at the end: {failure}").into())
+    run.check_pairs().map_err(|failure| format!("TAO_SEED={seed}, at the end: {failure}"))?;
+    Ok(run.changes)
 }
 
 struct Run<'a> {
@@ -60,6 +66,7 @@ struct Run<'a> {
     generator: Generator,
     oracle: Oracle,
     replay: Replay,
+    changes: Vec<Arc<ShardChange>>,
     /// Requests that had an effect, to be retried, with their outcomes.
     done: Vec<(WriteUnit, Vec<Outcome>)>,
     requests: u128,
@@ -92,6 +99,7 @@ impl Run<'_> {
         for change in &result.changes {
             self.replay.apply(change)?;
         }
+        self.changes.extend(result.changes.iter().cloned());
         Ok(result)
     }
 

@@ -24,8 +24,8 @@ pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
 #[derive(Clone)]
 pub struct MemoryOptions {
     /// Tells this server's transactions from those of others of its host group: one with this name is
-    /// `memory-name-sequence` in a position; without a name `memory-sequence`. Of letters and digits; everything else
-    /// becomes `_`.
+    /// `memory-name-sequence` in a position; without a name `memory-sequence`. Of letters and digits, at most 24;
+    /// everything else becomes `_`.
     pub server: String,
     /// The time: for what is kept only for a while, and in heartbeats.
     pub clock: Clock,
@@ -125,7 +125,7 @@ impl MemoryDatabase {
     /// An empty server.
     pub fn new(options: MemoryOptions) -> Self {
         let name = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-        let server: String = options.server.chars().map(name).collect();
+        let server: String = options.server.chars().take(24).map(name).collect();
         let source = if server.is_empty() { "memory".to_owned() } else { format!("memory-{server}") };
         Self(Arc::new(Server {
             options,

@@ -52,8 +52,9 @@ impl MemoryDatabase {
         self.wake();
     }
 
-    /// The next transaction's place in this server's log can't be understood, now or later: a tail ends there each time
-    /// it comes by. Rows are written as they should, and replicas get it.
+    /// The next transaction's place in this server's log can't be understood, now or later: a tail that comes by ends
+    /// there. One that the same store opens afterwards with `Back` starts behind it, as on MySQL; one with `After` comes
+    /// by again. Rows are written as they should, and replicas get it.
     pub fn damage_next(&self, why: &str) {
         self.state().damage = Some(why.into());
     }

@@ -29,8 +29,11 @@ pub(super) enum Write {
     },
     /// Rows that did not exist.
     Shards(Vec<LockedShard>),
-    /// A row with a new state.
-    State(LockedShard),
+    /// A row with a new state, and the state before.
+    State {
+        row: LockedShard,
+        before: ShardState,
+    },
     /// Rows with a new epoch.
     Epochs(Vec<LockedShard>),
     /// What is kept only for a time.
@@ -57,13 +60,13 @@ impl Write {
                 };
                 plan.changes.iter().map(event).collect()
             }
-            Self::State(row) if row.state.readable() => {
+            // That a shard is not to be read here any more is news, too; what happens to it then is not (R9).
+            Self::State { row, before } if before.readable() || row.state.readable() => {
                 let change =
                     ShardChange { shard: row.shard, epoch: row.epoch, seq: row.seq, items: Vec::new() };
                 vec![TailEvent::Change { change: Arc::new(change), state: row.state }]
             }
-            // Rows of a shard that is not served here are not news (R9).
-            Self::State(_) | Self::Expired { .. } => Vec::new(),
+            Self::State { .. } | Self::Expired { .. } => Vec::new(),
             Self::Shards(rows) | Self::Epochs(rows) => rows.iter().map(epoch_event).collect(),
             Self::Beat { beat, time } => vec![TailEvent::Beat { beat: *beat, time: *time }],
             Self::Topology(topology) => vec![TailEvent::Topology { version: topology.version }],
@@ -214,16 +217,17 @@ impl Log {
         })
     }
 
-    /// The place before the first transaction that is not older than `since`, and what stands before it.
-    pub(super) fn since(&self, since: UnixMillis) -> (Cursor, LogPosition) {
+    /// The place before the first transaction that is not older than `since`, and not before any of `behind`; with what
+    /// stands before it.
+    pub(super) fn since(&self, since: UnixMillis, behind: &LogPosition) -> (Cursor, LogPosition) {
+        let older = self.entries.iter().take_while(|entry| entry.transaction.time < since).count();
+        let not_before = self.entries.iter().rposition(|entry| holds(behind, entry)).map_or(0, |at| at + 1);
+        let skipped = older.max(not_before);
         let mut position = self.purged.clone();
-        let mut next = self.first;
-        for Entry { transaction, .. } in
-            self.entries.iter().take_while(|entry| entry.transaction.time < since)
-        {
+        for Entry { transaction, .. } in self.entries.iter().take(skipped) {
             position.add(&transaction.source, transaction.sequence);
-            next += 1;
         }
+        let next = self.first + skipped as u64;
         (Cursor { next, skip: None, generation: self.generation }, position)
     }
 

@@ -10,11 +10,11 @@ use super::database::{LockKey, Rights};
 use super::log::Write;
 use super::replication::ReplicationStatus;
 use super::store::{MemoryStore, unavailable};
-use super::tail::MemoryTail;
+use super::tail::{MemoryTail, StoreView};
 use crate::log::{
     Beat, BeatWriter, Finding, LogPosition, LogTail, ServerLog, StoredTopology, Survey, TailError, TailStart,
 };
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 
 #[async_trait]
 impl ServerLog for MemoryStore {
@@ -33,7 +33,8 @@ impl ServerLog for MemoryStore {
     }
 
     async fn open_tail(&self, start: TailStart) -> Result<Box<dyn LogTail>, TailError> {
-        let tail = MemoryTail::open(&self.database, start, Arc::clone(&self.reachable))?;
+        let view = StoreView { reachable: Arc::clone(&self.reachable), behind: Arc::clone(&self.behind) };
+        let tail = MemoryTail::open(&self.database, start, view)?;
         Ok(Box::new(tail))
     }
 
@@ -73,6 +74,12 @@ impl ServerLog for MemoryStore {
 
     async fn store_topology(&self, topology: &StoredTopology) -> Result<bool, StoreError> {
         self.check_reachable()?;
+        if topology.version == 0 {
+            return Err(StoreError::new(
+                StoreErrorKind::Rejected,
+                "a topology of version 0: they start at 1",
+            ));
+        }
         let lock = self.database.lock(LockKey::Topology).await;
         let lock = lock.ok_or_else(|| unavailable("the topology is being stored by another"))?;
         self.database

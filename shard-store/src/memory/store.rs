@@ -14,6 +14,7 @@ use tao_schema::rows::ShardState;
 use super::database::{LockKey, MemoryDatabase, Rights, State};
 use super::log::Write;
 use crate::apply::{LockedShard, RecentRequests};
+use crate::log::LogPosition;
 use crate::store::{
     PendingInverse, ReadKey, ScanPage, ShardRow, ShardStore, Snapshot, StoreError, StoreErrorKind, Table,
 };
@@ -38,6 +39,8 @@ pub struct MemoryStore {
     poison: Mutex<Option<Poison>>,
     /// Shared with this store's tails.
     pub(super) reachable: Arc<AtomicBool>,
+    /// Everything up to the last transaction that a tail did not understand: no tail of this store starts before it again.
+    pub(super) behind: Arc<Mutex<LogPosition>>,
 }
 
 /// Tells units that the database refuses whenever they are part of a batch.
@@ -60,6 +63,7 @@ impl MemoryStore {
             faults: Mutex::default(),
             poison: Mutex::default(),
             reachable: Arc::new(AtomicBool::new(true)),
+            behind: Arc::default(),
         }
     }
 
@@ -173,7 +177,8 @@ impl ShardStore for MemoryStore {
         self.database
             .transact(Rights::Client, vec![lock], |tables, _| {
                 let row = tables.shards.get(&shard).filter(|row| row.epoch == epoch && row.state == from);
-                Ok(row.map(|row| Write::State(LockedShard { state: to, seq: row.seq.next(), ..*row })))
+                let new = |row: &LockedShard| LockedShard { state: to, seq: row.seq.next(), ..*row };
+                Ok(row.map(|row| Write::State { row: new(row), before: from }))
             })
             .await
     }

@@ -56,7 +56,7 @@ impl Tables {
                     self.shards.insert(row.shard, *row);
                 }
             }
-            Write::State(row) => {
+            Write::State { row, .. } => {
                 self.shards.insert(row.shard, *row);
             }
             Write::Expired { requests, tombstones } => {

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use super::database::{MemoryDatabase, State};
-use super::log::{Cursor, Lost};
+use super::log::{Cursor, Lost, Transaction};
+use crate::apply::UnixMillis;
 use crate::log::{LogPosition, LogTail, TailError, TailErrorKind, TailEvent, TailStart};
 
 /// Transactions in one answer.
@@ -17,19 +19,26 @@ pub(super) struct MemoryTail {
     database: MemoryDatabase,
     cursor: Cursor,
     position: LogPosition,
-    /// Whether the store that opened it still reaches the server.
-    reachable: Arc<AtomicBool>,
+    store: StoreView,
+}
+
+/// What a tail shares with the store that opened it.
+pub(super) struct StoreView {
+    /// Whether it still reaches the server.
+    pub(super) reachable: Arc<AtomicBool>,
+    /// Where the next tail starts at the earliest.
+    pub(super) behind: Arc<Mutex<LogPosition>>,
 }
 
 impl MemoryTail {
     pub(super) fn open(
         database: &MemoryDatabase,
         start: TailStart,
-        reachable: Arc<AtomicBool>,
+        store: StoreView,
     ) -> Result<Self, TailError> {
         let now = database.now();
         let state = database.state();
-        if state.down || !reachable.load(Ordering::SeqCst) {
+        if state.down || !store.reachable.load(Ordering::SeqCst) {
             return Err(ended(database, Lost::Broken));
         }
         let (cursor, position) = match start {
@@ -39,25 +48,25 @@ impl MemoryTail {
             }
             TailStart::Back(time) => {
                 let since = now.0.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-                state.log.since(crate::apply::UnixMillis(since))
+                state.log.since(UnixMillis(since), &store.behind.lock())
             }
         };
         drop(state);
-        Ok(Self { database: database.clone(), cursor, position, reachable })
+        Ok(Self { database: database.clone(), cursor, position, store })
     }
 }
 
 #[async_trait]
 impl LogTail for MemoryTail {
     async fn next(&mut self) -> Result<Vec<TailEvent>, TailError> {
-        let Self { database, cursor, position, reachable } = self;
+        let Self { database, cursor, position, store } = self;
         // Everything happens in one look at the state, without waiting in between: cancel-safe.
         database
             .when_log_moves(|state| {
-                if state.down || !reachable.load(Ordering::SeqCst) {
+                if state.down || !store.reachable.load(Ordering::SeqCst) {
                     return Some(Err(ended(database, Lost::Broken)));
                 }
-                take(database, state, cursor, position).transpose()
+                take(database, state, cursor, (position, &store.behind)).transpose()
             })
             .await
     }
@@ -71,7 +80,7 @@ fn take(
     database: &MemoryDatabase,
     state: &State,
     cursor: &mut Cursor,
-    position: &mut LogPosition,
+    (position, behind): (&mut LogPosition, &Mutex<LogPosition>),
 ) -> Result<Option<Vec<TailEvent>>, TailError> {
     let mut events = Vec::new();
     for _ in 0..MOST_TRANSACTIONS {
@@ -87,6 +96,10 @@ fn take(
             if !events.is_empty() {
                 break;
             }
+            let Transaction { source, sequence, .. } = &*entry.transaction;
+            let mut past = position.clone();
+            past.add(source, *sequence);
+            *behind.lock() = past;
             let message = format!("{}: {why}, after {position}", database.0.source);
             return Err(TailError::new(TailErrorKind::NotUnderstood, message));
         }

@@ -24,7 +24,7 @@ impl Factory for Memory {
     async fn open(&self, _shards: &[ShardId]) -> Result<Handles, StoreError> {
         let database = MemoryDatabase::new(MemoryOptions::default());
         let open = || Arc::new(MemoryStore::open(&database));
-        Ok(Handles { one: open(), other: open() })
+        Ok(Handles { one: open(), other: open(), log: open() })
     }
 }
 

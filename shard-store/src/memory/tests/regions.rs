@@ -255,6 +255,8 @@ async fn a_tail_ends_as_its_faults_say() {
     // The log stays as it is: only a start behind the damage gets past it.
     let mut again = store.open_tail(TailStart::After(follower.position())).await.unwrap();
     assert_eq!(again.next().await.unwrap_err().kind, TailErrorKind::NotUnderstood);
+    let mut behind = store.open_tail(TailStart::Back(Duration::from_secs(60))).await.unwrap();
+    assert_eq!(seqs(&mut *behind, 4).await.unwrap(), [4]);
 
     let behind = executed(&a).await;
     let mut follower = store.open_tail(TailStart::After(behind.clone())).await.unwrap();
