@@ -139,8 +139,8 @@ pub(super) async fn a_new_shard_is_an_epoch_and_no_change(bench: &Bench) -> Verd
     let survey = bench.log.survey(writer()).await?;
     let row = ShardRow { shard: new, epoch: Epoch(3), seq: Seq::ZERO, state: ShardState::Serving };
     ensure!(survey.rows.contains(&row), "the survey has no row of the shard");
-    let epochs: Vec<_> = survey.epochs.iter().filter(|(shard, _)| *shard == new).collect();
-    ensure_eq!(epochs, vec![&(new, start)], "its history");
+    let epochs: Vec<_> = survey.epochs.into_iter().filter(|(shard, _)| *shard == new).collect();
+    ensure_eq!(epochs, vec![(new, start)], "its history");
     Ok(())
 }
 

@@ -31,7 +31,8 @@ impl OneDatabase {
 #[async_trait]
 impl Factory for OneDatabase {
     async fn open(&self, _shards: &[ShardId]) -> Result<Handles, StoreError> {
-        Ok(Handles { one: self.handle().await?, other: self.handle().await? })
+        let log = Arc::new(open(&self.server, options("conformance")).await?);
+        Ok(Handles { one: self.handle().await?, other: self.handle().await?, log })
     }
 }
 
