@@ -191,6 +191,7 @@ impl Client {
                     (*position, time.filter(|time| first.is_some_and(|first| first.group == time.group)))
                 }));
             }
+            Err(error) if error.code == ErrorCode::LostEpoch => session.note_lost(sent.shard),
             // It may have happened.
             Err(error) if !error.code.outcome_certain() => session.note_write([]),
             Err(_) => {}
@@ -212,7 +213,7 @@ impl Client {
             return error;
         }
         let next = if self.session.is_some() {
-            "tell the user, then go on with SessionClient::forget of this shard"
+            "tell the user, then go on with SessionClient::forget"
         } else {
             "read again without the token"
         };

@@ -46,6 +46,12 @@ impl Graph {
         Self { schema: Arc::new(GraphSchema::demo()), state: Arc::default() }
     }
 
+    /// Takes over what the other graph holds now, as a replica that has caught up.
+    pub fn become_copy_of(&self, other: &Self) {
+        let state = other.state.lock().clone();
+        *self.state.lock() = state;
+    }
+
     /// Answers a request.
     pub fn answer(&self, request: &proto::Request) -> Reaction {
         let result = match &request.op {

@@ -6,6 +6,7 @@ mod network;
 mod node;
 
 use tao_schema::graph_schema::GraphSchema;
+use tao_schema::topology::Topology;
 use tao_schema::{Error, Result};
 
 pub use graph::Graph;
@@ -29,14 +30,28 @@ impl FakeCluster {
         followers: usize,
         handler: impl Fn(usize, &tao_schema::wire::proto::Request) -> Reaction + Clone + Send + Sync + 'static,
     ) -> Self {
+        Self::of(&topology(1, followers), handler)
+    }
+
+    /// The followers of a topology, numbered in its order. The names of nodes are as [`topology`] makes them.
+    ///
+    /// # Panics
+    /// If the topology is none.
+    pub fn of(
+        toml: &str,
+        handler: impl Fn(usize, &tao_schema::wire::proto::Request) -> Reaction + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let parsed = Topology::parse(toml, "test");
+        let parsed = parsed.unwrap_or_else(|error| panic!("no topology: {error}"));
         let network = Network::new();
-        let nodes = (1..=followers).map(|number| {
+        let followers = parsed.tiers().filter(|(at, _)| at.tier != 0).flat_map(|(_, tier)| &tier.nodes);
+        let nodes = followers.zip(1..).map(|(node, number)| {
             let handler = handler.clone();
-            let node = FakeNode::new(&format!("f{number}"), move |request| handler(number, request));
-            node.set_schema(GraphSchema::demo().source());
-            node.set_topology(1, &topology(1, followers));
-            network.serve(&format!("f{number}:1"), node.clone());
-            node
+            let fake = FakeNode::new(&node.name, move |request| handler(number, request));
+            fake.set_schema(GraphSchema::demo().source());
+            fake.set_topology(parsed.version, toml);
+            network.serve(&node.address, fake.clone());
+            fake
         });
         let followers = nodes.collect();
         Self { network, followers }
@@ -68,6 +83,24 @@ pub fn topology(version: u64, followers: usize) -> String {
          [[regions.followers]]\nname = \"followers\"\nnodes = [{}]\n\n\
          [[host_groups]]\nid = 1\nmaster = \"local\"\n",
         nodes.join(", ")
+    )
+}
+
+/// A topology of 64 shards with a follower in each of the regions: `f1`, `f2`, ... in their order. The first is master.
+pub fn region_topology(version: u64, regions: &[&str]) -> String {
+    let region = |(name, number): (&&str, usize)| {
+        format!(
+            "[[regions]]\nname = \"{name}\"\n\
+             leaders = {{ name = \"l-{name}\", nodes = [{{ name = \"l{number}\", address = \"l{number}:1\" }}] }}\n\
+             [[regions.followers]]\nname = \"f-{name}\"\n\
+             nodes = [{{ name = \"f{number}\", address = \"f{number}:1\" }}]\n\n"
+        )
+    };
+    let master = regions.first().copied().unwrap_or_default();
+    let regions: Vec<String> = regions.iter().zip(1..).map(region).collect();
+    format!(
+        "version = {version}\ncluster = \"test\"\nshards = 64\n\n{}[[host_groups]]\nid = 1\nmaster = \"{master}\"\n",
+        regions.concat()
     )
 }
 

@@ -1,5 +1,9 @@
 //! Sessions: a user reads his own writes, and never sees older data than before.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -60,6 +64,8 @@ pub(crate) struct SessionState {
 struct Inner {
     seen: Session,
     master_until: Option<Instant>,
+    /// Shards that answered `LostEpoch` to what was seen of them.
+    lost: BTreeSet<ShardId>,
 }
 
 impl Client {
@@ -107,7 +113,8 @@ impl SessionOptions {
 
 impl SessionClient {
     pub(crate) fn new(client: &Client, seen: Session, options: SessionOptions) -> Self {
-        let state = Arc::new(SessionState { options, inner: Mutex::new(Inner { seen, master_until: None }) });
+        let inner = Inner { seen, master_until: None, lost: BTreeSet::new() };
+        let state = Arc::new(SessionState { options, inner: Mutex::new(inner) });
         let mut client = client.clone();
         client.session = Some(Arc::clone(&state));
         Self { client, state }
@@ -131,7 +138,17 @@ impl SessionClient {
     /// Forgets what was seen of one shard. After [`crate::ErrorCode::LostEpoch`]: a failover has lost something that this user
     /// wrote or saw there. Every read of the shard says so, until the application has told him, and calls this.
     pub fn forget(&self, shard: ShardId) {
-        self.state.inner.lock().seen.forget(shard);
+        let mut inner = self.state.inner.lock();
+        inner.seen.forget(shard);
+        inner.lost.remove(&shard);
+    }
+
+    /// [`SessionClient::forget`] for every shard that has said [`crate::ErrorCode::LostEpoch`] to this session; tells which.
+    pub fn forget_lost(&self) -> Vec<ShardId> {
+        let mut inner = self.state.inner.lock();
+        let lost = std::mem::take(&mut inner.lost);
+        lost.iter().for_each(|shard| inner.seen.forget(*shard));
+        lost.into_iter().collect()
     }
 
     /// Sends all reads of this session to the master region for so long; at most [`MAX_STICK`]. Never shortens.
@@ -174,6 +191,15 @@ impl SessionState {
         drop(inner);
         if let Some(time) = self.options.stick_to_master {
             self.stick(time);
+        }
+    }
+
+    /// Notes that what was seen of a shard is lost.
+    pub(crate) fn note_lost(&self, shard: ShardId) {
+        let mut inner = self.inner.lock();
+        // Else it was a token that the call brought along.
+        if inner.seen.at_least(shard).is_some() {
+            inner.lost.insert(shard);
         }
     }
 
