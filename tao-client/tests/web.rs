@@ -1,5 +1,6 @@
 //! The example site between two regions: a cookie that one web server wrote is understood by the other, and its user reads
 //! his own writes although the second region is behind.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 #[path = "../examples/web/site.rs"]
 mod site;

@@ -6,12 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tao_client::{Answered, AssocList, Written};
+use tao_client::{Answered, AssocList, Client, Written};
 use tao_schema::graph_schema::AssocTypeDef;
 use tao_schema::ids::{ObjectId, Seq};
 
 use super::UsageError;
-use super::values::{explain_json, fields, fields_json, key_value, say_explain, written_json};
+use super::reading::{ReadArgs, Reader};
+use super::values::{fields, fields_json, key_value, written_json};
 use crate::Common;
 use crate::cluster::Cluster;
 use crate::output::{Output, Table, print, print_json};
@@ -47,14 +48,14 @@ pub enum Assoc {
         #[command(flatten)]
         bounds: Bounds,
         #[command(flatten)]
-        path: PathArgs,
+        read: ReadArgs,
     },
     /// Prints how many there are.
     Count {
         #[command(flatten)]
         list: ListArgs,
         #[command(flatten)]
-        path: PathArgs,
+        read: ReadArgs,
     },
     /// Prints associations, newest first.
     Range {
@@ -67,7 +68,7 @@ pub enum Assoc {
         #[arg(long, default_value_t = 50)]
         limit: u32,
         #[command(flatten)]
-        path: PathArgs,
+        read: ReadArgs,
     },
     /// Prints associations of a time, newest first.
     TimeRange {
@@ -79,7 +80,7 @@ pub enum Assoc {
         #[arg(long, default_value_t = 50)]
         limit: u32,
         #[command(flatten)]
-        path: PathArgs,
+        read: ReadArgs,
     },
 }
 
@@ -114,14 +115,6 @@ pub struct Bounds {
     /// Oldest time that counts.
     #[arg(long, value_name = "TIME")]
     low: Option<u32>,
-}
-
-/// Whether to tell how the answer came about.
-#[derive(Args)]
-pub struct PathArgs {
-    /// Tells who answered, the path and the token.
-    #[arg(long)]
-    explain: bool,
 }
 
 /// `tao assoc add`
@@ -161,55 +154,56 @@ impl Assoc {
                 let call = client.assoc_change_type(edge.id1, &edge.atype, edge.id2, &new_type);
                 show_write(&call.send().await?, output)
             }
-            Self::Get { list, id2, bounds, path } => {
-                let mut call = client.assoc_get(list.id1, &list.atype, id2);
+            Self::Get { list, id2, bounds, read } => {
+                let reader = read.reader(client, list.id1.shard())?;
+                let mut call = reader.client().assoc_get(list.id1, &list.atype, id2);
                 if let Some(high) = bounds.high {
                     call = call.high(high);
                 }
                 if let Some(low) = bounds.low {
                     call = call.low(low);
                 }
-                show_list(&call.send_explained().await?, path.explain, output)
+                show_list(&reader, &reader.send(call).await?, output)
             }
-            Self::Count { list, path } => count(&cluster, &list, path.explain, output).await,
-            Self::Range { list, pos, limit, path } => {
-                let call = client.assoc_range(list.id1, &list.atype).pos(pos).limit(limit);
-                show_list(&call.send_explained().await?, path.explain, output)
+            Self::Count { list, read } => count(client, &list, &read, output).await,
+            Self::Range { list, pos, limit, read } => {
+                let reader = read.reader(client, list.id1.shard())?;
+                let call = reader.client().assoc_range(list.id1, &list.atype).pos(pos).limit(limit);
+                show_list(&reader, &reader.send(call).await?, output)
             }
-            Self::TimeRange { list, bounds, limit, path } => {
-                let call = client
+            Self::TimeRange { list, bounds, limit, read } => {
+                let reader = read.reader(client, list.id1.shard())?;
+                let call = reader
+                    .client()
                     .assoc_time_range(list.id1, &list.atype)
                     .high(bounds.high.unwrap_or(u32::MAX))
                     .low(bounds.low.unwrap_or(0))
                     .limit(limit);
-                show_list(&call.send_explained().await?, path.explain, output)
+                show_list(&reader, &reader.send(call).await?, output)
             }
         }
     }
 }
 
-async fn count(cluster: &Cluster, list: &ListArgs, explain: bool, output: Output) -> Result<ExitCode> {
-    let answered = cluster.client().assoc_count(list.id1, &list.atype).send_explained().await?;
+async fn count(client: &Client, list: &ListArgs, read: &ReadArgs, output: Output) -> Result<ExitCode> {
+    let reader = read.reader(client, list.id1.shard())?;
+    let answered = reader.send(reader.client().assoc_count(list.id1, &list.atype)).await?;
     let count = answered.value;
     match output {
         Output::Json => {
             let mut record = json!({"count": count.count, "version": count.version});
-            if let (true, Some(map)) = (explain, record.as_object_mut()) {
-                map.insert("explain".to_owned(), explain_json(&answered));
-            }
+            reader.add_to(&mut record, &answered);
             print_json(&record)?;
         }
         Output::Table => {
-            if explain {
-                say_explain(&answered);
-            }
+            reader.say(&answered);
             print(&format!("{}\n", count.count))?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show_list(answered: &Answered<AssocList>, explain: bool, output: Output) -> Result<ExitCode> {
+fn show_list(reader: &Reader, answered: &Answered<AssocList>, output: Output) -> Result<ExitCode> {
     let list = &answered.value;
     let mut table = Table::new(&["id2", "time", "fields"]);
     for assoc in list.iter() {
@@ -218,15 +212,11 @@ fn show_list(answered: &Answered<AssocList>, explain: bool, output: Output) -> R
     match output {
         Output::Json => {
             let mut record = json!({"version": list.version, "assocs": table.to_json()});
-            if let (true, Some(map)) = (explain, record.as_object_mut()) {
-                map.insert("explain".to_owned(), explain_json(answered));
-            }
+            reader.add_to(&mut record, answered);
             print_json(&record)?;
         }
         Output::Table => {
-            if explain {
-                say_explain(answered);
-            }
+            reader.say(answered);
             print(&table.to_text())?;
         }
     }

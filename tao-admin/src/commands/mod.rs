@@ -6,6 +6,7 @@ pub mod dev;
 pub mod id;
 pub mod load;
 pub mod object;
+mod reading;
 pub mod schema;
 pub mod status;
 mod values;

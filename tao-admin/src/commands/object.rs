@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
-use tao_client::{Answered, Object as StoredObject, Written};
+use tao_client::{Object as StoredObject, Written};
 use tao_schema::ids::{ObjectId, Seq, ShardId};
 
-use super::values::{explain_json, fields, fields_json, key_value, say_explain, written_json};
+use super::reading::ReadArgs;
+use super::values::{fields, fields_json, key_value, written_json};
 use crate::Common;
 use crate::cluster::Cluster;
 use crate::output::{Output, Table, print, print_json, say};
@@ -20,9 +21,8 @@ pub enum Object {
     Get {
         /// Its id.
         id: ObjectId,
-        /// Tells who answered, the path and the token.
-        #[arg(long)]
-        explain: bool,
+        #[command(flatten)]
+        read: ReadArgs,
     },
     /// Creates an object and prints it with its id.
     Add(Add),
@@ -83,7 +83,7 @@ impl Object {
         let cluster = Cluster::connect(common).await?;
         let output = Output::or_default(common.output);
         match self {
-            Self::Get { id, explain } => get(&cluster, id, explain, output).await,
+            Self::Get { id, read } => get(&cluster, id, &read, output).await,
             Self::Add(add) => add.run(&cluster, output).await,
             Self::Update(update) => update.run(&cluster, output).await,
             Self::Delete { id, expect } => {
@@ -97,28 +97,27 @@ impl Object {
     }
 }
 
-async fn get(cluster: &Cluster, id: ObjectId, explain: bool, output: Output) -> Result<ExitCode> {
-    let call = cluster.client().object_get(id);
-    let answered = if explain {
-        call.send_explained().await?
-    } else {
-        Answered { value: call.send().await?, position: None, explain: None }
-    };
-    let how = explain.then(|| explain_json(&answered));
-    if explain && output == Output::Table {
-        say_explain(&answered);
+async fn get(cluster: &Cluster, id: ObjectId, read: &ReadArgs, output: Output) -> Result<ExitCode> {
+    let reader = read.reader(cluster.client(), id.shard())?;
+    let answered = reader.send(reader.client().object_get(id)).await?;
+    if output == Output::Table {
+        reader.say(&answered);
     }
-    let Some(object) = answered.value else {
+    let Some(object) = &answered.value else {
         match output {
-            Output::Json => print_json(&json!({"id": id, "object": Json::Null, "explain": how}))?,
+            Output::Json => {
+                let mut record = json!({"id": id, "object": Json::Null});
+                reader.add_to(&mut record, &answered);
+                print_json(&record)?;
+            }
             Output::Table => say(&format!("no object {id}")),
         }
         return Ok(ExitCode::FAILURE);
     };
-    show(&object, how, output)
+    show(object, |record| reader.add_to(record, &answered), output)
 }
 
-fn show(object: &StoredObject, explain: Option<Json>, output: Output) -> Result<ExitCode> {
+fn show(object: &StoredObject, add_to: impl FnOnce(&mut Json), output: Output) -> Result<ExitCode> {
     let fields = fields_json(object.fields())?;
     let otype = object.type_name().map_or_else(|| json!(object.otype), |name| json!(name));
     match output {
@@ -130,9 +129,7 @@ fn show(object: &StoredObject, explain: Option<Json>, output: Output) -> Result<
                 "version": object.version,
                 "fields": fields,
             });
-            if let (Some(explain), Some(map)) = (explain, record.as_object_mut()) {
-                map.insert("explain".to_owned(), explain);
-            }
+            add_to(&mut record);
             print_json(&record)?;
         }
         Output::Table => {

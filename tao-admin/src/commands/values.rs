@@ -76,6 +76,7 @@ pub fn explain_json<T>(answered: &Answered<T>) -> Json {
         "source": answered.explain.as_ref().map(source),
         "path": answered.explain.as_ref().map(|explain| &explain.path),
         "reason": answered.explain.as_ref().map(|explain| &explain.reason),
+        "rule": answered.explain.as_ref().map(|explain| &explain.rule),
         "token": answered.position.map(|position| position.to_string()),
     })
 }
@@ -89,6 +90,9 @@ pub fn say_explain<T>(answered: &Answered<T>) {
                 if explain.reason.is_empty() { String::new() } else { format!(" ({})", explain.reason) };
             say(&format!("answered by {}{reason}", source(explain)));
             say(&format!("path      {}", explain.path.join(" > ")));
+            if !explain.rule.is_empty() {
+                say(&format!("rule      {}", explain.rule));
+            }
         }
         None => say("the node did not tell its path"),
     }
