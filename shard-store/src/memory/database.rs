@@ -88,6 +88,8 @@ pub(super) struct State {
     pub(super) read_only: bool,
     pub(super) down: bool,
     pub(super) replication: Option<Replication>,
+    /// Starts and stops of replication so far: what an earlier run had on its way is not applied any more.
+    pub(super) replication_runs: u64,
     locked: BTreeSet<LockKey>,
     pub(super) commit_holds: usize,
     pub(super) begin_holds: usize,

@@ -1,46 +1,88 @@
 //! What a promotion writes (R24).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use tao_schema::ids::{Epoch, ShardId};
+use tao_schema::rows::ShardState;
 
 use super::database::{LockKey, MemoryDatabase, Rights};
 use super::log::Write;
 use super::store::unavailable;
-use crate::store::StoreError;
+use super::tables::Tables;
+use crate::apply::LockedShard;
+use crate::store::{StoreError, StoreErrorKind};
 
 /// Ids that a new epoch leaves out, for those that lost writes have given away (H6).
 const SKIPPED_IDS: u64 = 1 << 20;
 
 impl MemoryDatabase {
-    /// Opens an epoch of each shard whose row is in the old one: `(shard, old, new)`. All in one transaction, with the
-    /// history; a replica that is still read-only may do it. Does nothing to other rows, so that it can be repeated.
-    /// Answers how many rows changed.
+    /// Writes every shard row, in one transaction: the shards `(shard, old, new)` get their new epoch, which starts
+    /// after the last seq that arrived here, and serve; others stop serving. Those that have the new epoch already stay
+    /// as they are, so that it can be repeated. A server that is still read-only may do it. Answers how many epochs were
+    /// opened.
+    ///
+    /// A row that changes its state takes a seq for that, as everywhere, so that caches hear of it.
     ///
     /// # Errors
-    /// `Unavailable` if the server is down or a row is locked for too long.
+    /// `Unavailable` if the server is down or a row is locked for too long; `Rejected` if a shard is not here or in
+    /// neither of its epochs, and while the server has a source, whose history its own transactions would leave.
     pub async fn open_epochs(&self, epochs: &[(ShardId, Epoch, Epoch)]) -> Result<usize, StoreError> {
-        let mut sorted = epochs.to_vec();
-        sorted.sort_unstable();
-        sorted.dedup_by_key(|(shard, ..)| *shard);
-        let mut locks = Vec::with_capacity(sorted.len());
-        for (shard, ..) in &sorted {
-            let lock = self.lock(LockKey::Shard(*shard)).await;
+        let owned: BTreeMap<_, _> = epochs.iter().map(|(shard, old, new)| (*shard, (*old, *new))).collect();
+        let all: BTreeSet<ShardId> = {
+            let state = self.state();
+            if state.replication.is_some() {
+                return Err(rejected("the memory database still has a source: forget it first".to_owned()));
+            }
+            state.tables.shards.keys().copied().collect()
+        };
+        let mut locks = Vec::with_capacity(all.len());
+        for shard in all {
+            let lock = self.lock(LockKey::Shard(shard)).await;
             locks.push(lock.ok_or_else(|| unavailable("a shard row is locked by another transaction"))?);
         }
-        let mut changed = 0;
+        let mut count = 0;
         self.transact(Rights::Admin, locks, |tables, _| {
-            let mut rows = Vec::new();
-            for (shard, old, new) in sorted {
-                if let Some(row) = tables.shards.get(&shard).filter(|row| row.epoch == old) {
-                    let mut row = *row;
-                    row.epoch = new;
-                    row.next_id += SKIPPED_IDS;
-                    rows.push(row);
-                }
+            let write = promotion(tables, &owned)?;
+            if let Some(Write::Promotion { opened, .. }) = &write {
+                count = opened.len();
             }
-            changed = rows.len();
-            Ok((!rows.is_empty()).then_some(Write::Epochs(rows)))
+            Ok(write)
         })
         .await?;
-        Ok(changed)
+        Ok(count)
     }
+}
+
+fn promotion(
+    tables: &Tables,
+    owned: &BTreeMap<ShardId, (Epoch, Epoch)>,
+) -> Result<Option<Write>, StoreError> {
+    let (mut opened, mut fenced) = (Vec::new(), Vec::new());
+    for (shard, (old, new)) in owned {
+        let row = tables.shards.get(shard).ok_or_else(|| rejected(format!("shard {shard} has no row")))?;
+        if row.epoch == *new {
+            continue;
+        }
+        if row.epoch != *old {
+            let message = format!("shard {shard} is in epoch {}, neither {old} nor {new}", row.epoch);
+            return Err(rejected(message));
+        }
+        let new_state = row.state != ShardState::Serving;
+        let first_seq = row.seq.next();
+        let seq = if new_state { first_seq } else { row.seq };
+        let next_id = row.next_id + SKIPPED_IDS;
+        let row = LockedShard { shard: *shard, epoch: *new, seq, state: ShardState::Serving, next_id };
+        opened.push((row, first_seq, new_state));
+    }
+    for row in tables.shards.values() {
+        if row.state == ShardState::Serving && !owned.contains_key(&row.shard) {
+            fenced.push(LockedShard { state: ShardState::Fenced, seq: row.seq.next(), ..*row });
+        }
+    }
+    let any = !(opened.is_empty() && fenced.is_empty());
+    Ok(any.then_some(Write::Promotion { opened, fenced }))
+}
+
+fn rejected(message: String) -> StoreError {
+    StoreError::new(StoreErrorKind::Rejected, message)
 }

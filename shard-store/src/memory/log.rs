@@ -34,8 +34,13 @@ pub(super) enum Write {
         row: LockedShard,
         before: ShardState,
     },
-    /// Rows with a new epoch.
-    Epochs(Vec<LockedShard>),
+    /// Rows after a promotion.
+    Promotion {
+        /// With the first seq of their new epoch, and whether they changed their state.
+        opened: Vec<(LockedShard, Seq, bool)>,
+        /// With a new state.
+        fenced: Vec<LockedShard>,
+    },
     /// What is kept only for a time.
     Expired {
         requests: Vec<(ShardId, Seq)>,
@@ -62,25 +67,28 @@ impl Write {
             }
             // That a shard is not to be read here any more is news, too; what happens to it then is not (R9).
             Self::State { row, before } if before.readable() || row.state.readable() => {
-                let change =
-                    ShardChange { shard: row.shard, epoch: row.epoch, seq: row.seq, items: Vec::new() };
-                vec![TailEvent::Change { change: Arc::new(change), state: row.state }]
+                vec![state_event(row)]
             }
             Self::State { .. } | Self::Expired { .. } => Vec::new(),
-            Self::Shards(rows) | Self::Epochs(rows) => rows.iter().map(epoch_event).collect(),
+            Self::Shards(rows) => rows.iter().map(|row| epoch_event(row, row.seq.next())).collect(),
+            Self::Promotion { opened, fenced } => {
+                let epochs = opened.iter().map(|(row, first_seq, _)| epoch_event(row, *first_seq));
+                let states = opened.iter().filter(|(.., new_state)| *new_state).map(|(row, ..)| row);
+                epochs.chain(states.chain(fenced).map(state_event)).collect()
+            }
             Self::Beat { beat, time } => vec![TailEvent::Beat { beat: *beat, time: *time }],
             Self::Topology(topology) => vec![TailEvent::Topology { version: topology.version }],
         }
     }
 }
 
-fn epoch_event(row: &LockedShard) -> TailEvent {
-    TailEvent::Epoch { shard: row.shard, start: epoch_start(row) }
+fn epoch_event(row: &LockedShard, first_seq: Seq) -> TailEvent {
+    TailEvent::Epoch { shard: row.shard, start: EpochStart { epoch: row.epoch, first_seq } }
 }
 
-/// The history row of a shard row whose epoch has no change yet (R19).
-pub(super) fn epoch_start(row: &LockedShard) -> EpochStart {
-    EpochStart { epoch: row.epoch, first_seq: row.seq.next() }
+fn state_event(row: &LockedShard) -> TailEvent {
+    let change = ShardChange { shard: row.shard, epoch: row.epoch, seq: row.seq, items: Vec::new() };
+    TailEvent::Change { change: Arc::new(change), state: row.state }
 }
 
 /// A transaction in the log of one server.
@@ -217,9 +225,12 @@ impl Log {
         })
     }
 
-    /// The place before the first transaction that is not older than `since`, and not before any of `behind`; with what
-    /// stands before it.
-    pub(super) fn since(&self, since: UnixMillis, behind: &LogPosition) -> (Cursor, LogPosition) {
+    /// The place before the first transaction that is not more than `millis` older than the newest one, and not before
+    /// any of `behind`; with what stands before it. Ages are differences of one clock, the primary's: another server's
+    /// may be an hour off.
+    pub(super) fn back(&self, millis: u64, behind: &LogPosition) -> (Cursor, LogPosition) {
+        let newest = self.entries.iter().map(|entry| entry.transaction.time.0).max().unwrap_or_default();
+        let since = UnixMillis(newest.saturating_sub(millis));
         let older = self.entries.iter().take_while(|entry| entry.transaction.time < since).count();
         let not_before = self.entries.iter().rposition(|entry| holds(behind, entry)).map_or(0, |at| at + 1);
         let skipped = older.max(not_before);

@@ -68,8 +68,6 @@ pub(super) struct Replication {
     options: ReplicationOptions,
     run: Option<Run>,
     failed: Option<ReplicationError>,
-    /// Runs so far: what an earlier one had on its way is not applied any more.
-    runs: u64,
     /// The server went down while it followed.
     interrupted: bool,
 }
@@ -95,7 +93,7 @@ impl MemoryDatabase {
     /// Call it inside a tokio runtime.
     ///
     /// # Errors
-    /// If this server's history is not a beginning of the source's; then nothing has changed.
+    /// If this server's history is not a beginning of the source's; then it goes on as it was.
     pub fn replicate(
         &self,
         source: &MemoryDatabase,
@@ -108,14 +106,12 @@ impl MemoryDatabase {
         let executed = self.state().log.executed().clone();
         connect(self, source, &executed)?;
         let mut state = self.state();
-        let runs = state.replication.as_ref().map_or(0, |before| before.runs);
         state.read_only = true;
         state.replication = Some(Replication {
             source: source.clone(),
             options,
             run: None,
             failed: None,
-            runs,
             interrupted: false,
         });
         self.start(&mut state);
@@ -124,10 +120,11 @@ impl MemoryDatabase {
 
     /// Stops following; what is on its way is not applied. `start_replication` goes on.
     pub fn stop_replication(&self) {
-        if let Some(replication) = &mut self.state().replication {
+        let mut state = self.state();
+        state.replication_runs += 1;
+        if let Some(replication) = &mut state.replication {
             replication.run = None;
             replication.interrupted = false;
-            replication.runs += 1;
         }
     }
 
@@ -210,9 +207,9 @@ impl MemoryDatabase {
 
     /// A server that is down follows nobody.
     pub(super) fn interrupt_replication(state: &mut State) {
+        state.replication_runs += 1;
         if let Some(replication) = &mut state.replication {
             replication.interrupted |= replication.run.take().is_some();
-            replication.runs += 1;
         }
     }
 
@@ -226,14 +223,14 @@ impl MemoryDatabase {
     /// Replaces the task that applies.
     fn start(&self, state: &mut State) {
         let Some(replication) = &mut state.replication else { return };
-        replication.runs += 1;
+        state.replication_runs += 1;
         replication.interrupted = false;
         replication.failed = None;
         let follower = Follower {
             replica: self.weak(),
             source: replication.source.clone(),
             delay: replication.options.delay,
-            run: replication.runs,
+            run: state.replication_runs,
         };
         replication.run = Some(Run(tokio::spawn(follower.run()).abort_handle()));
     }
@@ -288,8 +285,11 @@ impl Follower {
             Ok(cursor) => Some(cursor),
             Err(error) => {
                 let mut state = replica.state();
-                let replication = state.replication.as_mut().filter(|now| now.runs == self.run)?;
-                replication.failed = Some(error);
+                if state.replication_runs == self.run
+                    && let Some(replication) = &mut state.replication
+                {
+                    replication.failed = Some(error);
+                }
                 None
             }
         }
@@ -312,7 +312,7 @@ impl Follower {
         let Some(replica) = self.replica.upgrade().map(MemoryDatabase) else { return false };
         let mut state = replica.state();
         // A task that was stopped may still run for a moment; what it holds must not come after a promotion.
-        if state.replication.as_ref().is_none_or(|now| now.runs != self.run) {
+        if state.replication.is_none() || state.replication_runs != self.run {
             return false;
         }
         replica.append_replicated(&mut state, entry.transaction);

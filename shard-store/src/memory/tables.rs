@@ -7,7 +7,7 @@ use tao_schema::edges::EdgeOrder;
 use tao_schema::ids::{EdgeKey, Epoch, ListKey, ObjectId, PrimaryTime, Seq, ShardId};
 use tao_schema::rows::ObjectRow;
 
-use super::log::{Write, epoch_start};
+use super::log::Write;
 use crate::apply::{
     CountRow, EdgeRow, LockedShard, Mutations, OutboxRow, Plan, ReadSet, RequestRow, Tombstone, UnixMillis,
     Workspace,
@@ -49,12 +49,18 @@ impl Tables {
     pub(super) fn write(&mut self, write: &Write) {
         match write {
             Write::Batch { plan, at } => self.apply(plan, *at),
-            Write::Shards(rows) | Write::Epochs(rows) => {
+            Write::Shards(rows) => {
                 for row in rows {
-                    let start = epoch_start(row);
-                    self.epochs.insert((row.shard, start.epoch), start.first_seq);
+                    self.epochs.insert((row.shard, row.epoch), row.seq.next());
                     self.shards.insert(row.shard, *row);
                 }
+            }
+            Write::Promotion { opened, fenced } => {
+                for (row, first_seq, _) in opened {
+                    self.epochs.insert((row.shard, row.epoch), *first_seq);
+                    self.shards.insert(row.shard, *row);
+                }
+                self.shards.extend(fenced.iter().map(|row| (row.shard, *row)));
             }
             Write::State { row, .. } => {
                 self.shards.insert(row.shard, *row);

@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 
 use super::database::{MemoryDatabase, State};
 use super::log::{Cursor, Lost, Transaction};
-use crate::apply::UnixMillis;
 use crate::log::{LogPosition, LogTail, TailError, TailErrorKind, TailEvent, TailStart};
 
 /// Transactions in one answer.
@@ -36,7 +35,6 @@ impl MemoryTail {
         start: TailStart,
         store: StoreView,
     ) -> Result<Self, TailError> {
-        let now = database.now();
         let state = database.state();
         if state.down || !store.reachable.load(Ordering::SeqCst) {
             return Err(ended(database, Lost::Broken));
@@ -47,8 +45,8 @@ impl MemoryTail {
                 (cursor, position)
             }
             TailStart::Back(time) => {
-                let since = now.0.saturating_sub(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-                state.log.since(UnixMillis(since), &store.behind.lock())
+                let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                state.log.back(millis, &store.behind.lock())
             }
         };
         drop(state);

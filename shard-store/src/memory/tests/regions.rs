@@ -1,10 +1,10 @@
 //! A primary with replicas: what their logs show, and what promotion and crashes make of them.
 
-use tao_schema::rows::{EpochStart, ShardState};
+use tao_schema::rows::{EpochStart, ShardChange, ShardState};
 
 use super::*;
 use crate::log::{
-    BeatWriter, LogPosition, LogTail, ServerLog, TailError, TailErrorKind, TailEvent, TailStart,
+    Beat, BeatWriter, LogPosition, LogTail, ServerLog, TailError, TailErrorKind, TailEvent, TailStart,
 };
 
 const WRITER: BeatWriter = BeatWriter(7);
@@ -142,8 +142,9 @@ async fn h19_a_lossy_promotion_gives_seqs_again_in_a_new_epoch() {
     let lost = executed(&a).await.without(&executed(&b).await);
 
     let mut tail = tail(&b, TailStart::After(executed(&b).await)).await;
-    b.forget_source();
     let steps = [(A, EPOCH, Epoch(2)), (B, EPOCH, Epoch(2))];
+    assert_eq!(b.open_epochs(&steps).await.unwrap_err().kind, StoreErrorKind::Rejected, "it has a source");
+    b.forget_source();
     assert_eq!(b.open_epochs(&steps).await.unwrap(), 2);
     assert_eq!(b.open_epochs(&steps).await.unwrap(), 0, "a second run finds nothing to do");
     b.promote();
@@ -308,4 +309,64 @@ async fn a_log_that_was_purged_still_makes_a_replica() {
     }
     assert!(matches!(b.start_replication(), Err(ReplicationError::Purged { .. })));
     assert!(matches!(a.replicate(&a, ReplicationOptions::default()), Err(ReplicationError::SameName(_))));
+}
+
+#[tokio::test]
+async fn a_tail_goes_back_by_the_primarys_clock_and_not_by_its_servers() {
+    let now = Arc::new(AtomicU64::new(1_000_000));
+    let clock = Arc::clone(&now);
+    let options = MemoryOptions {
+        server: "a".to_owned(),
+        clock: Arc::new(move || UnixMillis(clock.load(Ordering::SeqCst))),
+        ..MemoryOptions::default()
+    };
+    let a = MemoryDatabase::new(options);
+    let ahead = Arc::new(|| UnixMillis(1_000_000 + 3_600_000));
+    let b = MemoryDatabase::new(MemoryOptions {
+        server: "b".to_owned(),
+        clock: ahead,
+        ..MemoryOptions::default()
+    });
+    MemoryStore::open(&a).create_shards(&[A, B], EPOCH).await.unwrap();
+    b.replicate(&a, ReplicationOptions::default()).unwrap();
+    for local in 1..=4 {
+        write(&a, local).await;
+        now.fetch_add(30_000, Ordering::SeqCst);
+    }
+    let beat = Beat { writer: WRITER, nonce: 9 };
+    let time = MemoryStore::open(&a).beat(beat).await.unwrap();
+    b.wait_executed(&executed(&a).await).await;
+    let mut tail = tail(&b, TailStart::Back(Duration::from_secs(60))).await;
+    // The heartbeat is the newest: the third write was a minute before it.
+    assert_eq!(seqs(&mut *tail, 4).await.unwrap(), [3, 4]);
+    assert_eq!(MemoryStore::open(&b).survey(WRITER).await.unwrap().beat, Some((9, time)));
+    let replica = MemoryStore::open(&b).beat(beat).await;
+    assert_eq!(replica.unwrap_err().kind, StoreErrorKind::Unavailable, "a replica writes no heartbeats");
+}
+
+#[tokio::test]
+async fn r24_a_promotion_writes_every_shard_row_and_its_log_tells() {
+    let a = server("a");
+    let store = MemoryStore::open(&a);
+    store.create_shards(&[A, B], EPOCH).await.unwrap();
+    write(&a, 1).await;
+    let fenced = store.change_state(A, EPOCH, ShardState::Serving, ShardState::Fenced).await.unwrap();
+    assert!(fenced);
+    let mut tail = tail(&a, TailStart::After(executed(&a).await)).await;
+    a.set_read_only(true);
+    assert_eq!(a.open_epochs(&[(A, EPOCH, Epoch(2))]).await.unwrap(), 1);
+    let change = |shard, epoch, seq, state| TailEvent::Change {
+        change: Arc::new(ShardChange { shard, epoch: Epoch(epoch), seq: Seq(seq), items: vec![] }),
+        state,
+    };
+    let start = EpochStart { epoch: Epoch(2), first_seq: Seq(3) };
+    let told = tail.next().await.unwrap();
+    // What changes its state takes a seq: A serves again, B is not owned any more.
+    let opened = [TailEvent::Epoch { shard: A, start }, change(A, 2, 3, ShardState::Serving)];
+    assert_eq!(told[..2], opened);
+    assert_eq!(told[2..], [change(B, 1, 1, ShardState::Fenced)]);
+    let other = a.open_epochs(&[(A, Epoch(7), Epoch(8))]).await;
+    assert_eq!(other.unwrap_err().kind, StoreErrorKind::Rejected, "somebody else was first");
+    assert_eq!(a.open_epochs(&[(A, EPOCH, Epoch(2))]).await.unwrap(), 0);
+    assert_eq!((seq(&store, A).await, seq(&store, B).await), (Seq(3), Seq(1)));
 }
