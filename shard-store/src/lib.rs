@@ -7,6 +7,7 @@ pub mod fleet;
 pub mod log;
 pub mod memory;
 pub mod mysql;
+pub mod replication;
 pub mod store;
 pub mod write;
 

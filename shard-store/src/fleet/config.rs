@@ -14,6 +14,9 @@ pub(super) struct ServerSettings<'a> {
     pub(super) server_id: u32,
     pub(super) buffer_pool_bytes: u64,
     pub(super) redo_log_bytes: u64,
+    /// Whether it starts shut. A server of a group with replicas does: only somebody who knows which one is the primary
+    /// opens it.
+    pub(super) read_only: bool,
 }
 
 /// For both flavours.
@@ -35,11 +38,17 @@ binlog_format=ROW
 binlog_row_image=FULL
 binlog_row_metadata=FULL
 binlog_expire_logs_seconds=604800
+relay_log=relay
+relay_log_recovery=OFF
 ";
 
 const MARIADB: &str = "\
 gtid_strict_mode=ON
 log_slave_updates=ON
+slave_net_timeout=5
+slave_parallel_threads=4
+slave_parallel_mode=conservative
+master_retry_count=0
 ";
 
 // secure_file_priv: the default of distributions is a folder that exists only where their package made it.
@@ -47,6 +56,8 @@ const MYSQL: &str = "\
 gtid_mode=ON
 enforce_gtid_consistency=ON
 log_replica_updates=ON
+replica_net_timeout=5
+replica_preserve_commit_order=ON
 mysqlx=OFF
 event_scheduler=OFF
 secure_file_priv=NULL
@@ -72,6 +83,9 @@ impl ServerSettings<'_> {
         set(&mut text, "server_id", self.server_id);
         set(&mut text, "innodb_buffer_pool_size", self.buffer_pool_bytes);
         set(&mut text, redo_log_setting(self.flavour), self.redo_log_bytes);
+        if self.read_only {
+            set(&mut text, read_only_setting(self.flavour), "ON");
+        }
         set_user(&mut text);
         text.push_str(COMMON);
         text.push_str(match self.flavour {
@@ -103,6 +117,14 @@ fn redo_log_setting(flavour: Flavour) -> &'static str {
     }
 }
 
+/// MySQL can shut out privileged accounts, too.
+fn read_only_setting(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MariaDb => "read_only",
+        Flavour::MySql => "super_read_only",
+    }
+}
+
 fn set(text: &mut String, name: &str, value: impl std::fmt::Display) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{name}={value}");
@@ -127,17 +149,25 @@ mod tests {
 
     fn settings(flavour: Flavour) -> String {
         let folder = Path::new("/a folder/with # in it");
-        ServerSettings { flavour, folder, port: 4711, server_id: 3, buffer_pool_bytes: 1, redo_log_bytes: 2 }
-            .render()
+        let settings = ServerSettings {
+            flavour,
+            folder,
+            port: 4711,
+            server_id: 3,
+            buffer_pool_bytes: 1,
+            redo_log_bytes: 2,
+            read_only: true,
+        };
+        settings.render()
     }
 
     #[test]
     fn each_flavour_gets_its_own_words() {
         let (mariadb, mysql) = (settings(Flavour::MariaDb), settings(Flavour::MySql));
         assert!(mariadb.contains("\ngtid_strict_mode=ON\n") && !mariadb.contains("gtid_mode"));
-        assert!(mariadb.contains("\ninnodb_log_file_size=2\n"));
+        assert!(mariadb.contains("\ninnodb_log_file_size=2\n") && mariadb.contains("\nread_only=ON\n"));
         assert!(mysql.contains("\ngtid_mode=ON\n") && !mysql.contains("gtid_strict_mode"));
-        assert!(mysql.contains("\ninnodb_redo_log_capacity=2\n"));
+        assert!(mysql.contains("\ninnodb_redo_log_capacity=2\n") && mysql.contains("\nsuper_read_only=ON\n"));
         for text in [&mariadb, &mysql] {
             assert!(text.contains("\nport=4711\n") && text.contains("\nserver_id=3\n"));
             assert!(text.contains("\ndatadir=\"/a folder/with # in it/data\"\n"), "{text}");

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::log::LogPosition;
+use crate::store::StoreError;
+
 /// An error of the fleet helper. None is worth a blind retry: each names what a person has to change.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
@@ -85,6 +88,26 @@ pub enum FleetError {
         index: usize,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// An administrator's call to a server failed.
+    #[error("database server {index}: {source}")]
+    Admin {
+        /// Index of the server in the fleet.
+        index: usize,
+        /// What failed.
+        source: StoreError,
+    },
+    /// A server can't follow its primary, because it has transactions that the primary lacks (H22).
+    #[error(
+        "database server {index} has {extra}, which server {primary}, its primary, lacks: it stays out until it is rebuilt"
+    )]
+    Diverged {
+        /// Index of the server in the fleet.
+        index: usize,
+        /// Index of the primary.
+        primary: usize,
+        /// What only the server has.
+        extra: LogPosition,
     },
     /// A file or process operation failed.
     #[error("{what}: {source}")]

@@ -111,12 +111,14 @@ impl Identity {
     }
 
     /// The statements that make the account, run by the server at every start before it takes connections, and kept
-    /// out of its binlog: they are this server's own affair, not a replica's.
+    /// out of its binlog: they are this server's own affair, not a replica's. The account may do everything but write on
+    /// a read-only server; for that it has a role, which it takes on deliberately (see [`crate::replication`]).
     pub(super) fn account_sql(&self, binary: &ServerBinary) -> String {
         let mut text = include_str!("sql/account.sql").replace("{password}", &self.password);
-        if binary.flavour() == super::Flavour::MySql {
-            text.push_str(include_str!("sql/account_mysql.sql"));
-        }
+        text.push_str(match binary.flavour() {
+            super::Flavour::MariaDb => include_str!("sql/account_mariadb.sql"),
+            super::Flavour::MySql => include_str!("sql/account_mysql.sql"),
+        });
         text
     }
 }

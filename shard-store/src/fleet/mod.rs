@@ -8,16 +8,24 @@
 //! - The servers are durable ([R1]: both flush settings are 1) and write a full ROW binlog with GTIDs.
 //! - A server counts as started when it has let the fleet's own account in: no other server can pass for it.
 //!
+//! # Replicas
+//!
+//! Server `replica * groups + group` is in the host group and place that [`Server::group`] and [`Server::replica`] say, so
+//! the servers of a data folder keep their indexes when replicas are added. See `replicas` for who follows whom.
+//!
 //! # What is in the data folder
 //!
 //! `fleet.json` (credentials, ports; mode 600), `fleet.lock` (held while any server of the fleet runs), and for each
-//! server `server-N/` with `data/`, `tmp/`, `my.cnf`, `account.sql` and `error.log`.
+//! server `server-N/` with `data/`, `tmp/`, `my.cnf`, `account.sql`, `error.log` and, if it was rebuilt, `generation`.
 
 mod binary;
 mod config;
 mod error;
 mod guard;
 mod identity;
+mod replicas;
+#[cfg(test)]
+mod replicas_tests;
 mod server;
 mod template;
 #[cfg(test)]
@@ -30,6 +38,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
+use tao_schema::topology::ReplicationMode;
 
 pub use binary::{
     Flavour, MARIADB_VARIABLE, MYSQL_VARIABLE, REQUIRE_VARIABLE, SERVER_VARIABLE, ServerBinary, test_servers,
@@ -57,8 +66,13 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 pub struct FleetOptions {
     /// The program that every server runs.
     pub binary: ServerBinary,
-    /// How many servers, 1 to 64.
-    pub servers: usize,
+    /// How many host groups, at least 1.
+    pub groups: usize,
+    /// How many replicas each group has, beside its primary: so many further regions. With any, all servers start
+    /// read-only, until [`Fleet::replicate`]. All in all there may be 64 servers.
+    pub replicas: usize,
+    /// What an acknowledged write is worth (R5), if there are replicas.
+    pub mode: ReplicationMode,
     /// `None`: a temporary folder, removed at the end. `Some`: kept; made if it does not exist, else its data is used.
     pub data_dir: Option<PathBuf>,
     /// InnoDB buffer pool of each server, in bytes. Default: 128 MiB.
@@ -84,6 +98,8 @@ pub struct Fleet {
 #[derive(Debug, Clone)]
 pub struct Server {
     index: usize,
+    group: usize,
+    replica: usize,
     port: u16,
     dsn: Dsn,
     pid: Option<u32>,
@@ -92,17 +108,24 @@ pub struct Server {
 // === impl FleetOptions ===
 
 impl FleetOptions {
-    /// Temporary servers with the defaults.
+    /// Temporary servers with the defaults: so many host groups of one server each.
     #[must_use]
-    pub fn new(binary: ServerBinary, servers: usize) -> Self {
+    pub fn new(binary: ServerBinary, groups: usize) -> Self {
         Self {
             binary,
-            servers,
+            groups,
+            replicas: 0,
+            mode: ReplicationMode::Async,
             data_dir: None,
             buffer_pool_bytes: 128 << 20,
             redo_log_bytes: 16 << 20,
             start_timeout: Duration::from_secs(60),
         }
+    }
+
+    /// All servers of all groups.
+    const fn servers(&self) -> usize {
+        self.groups.saturating_mul(self.replicas.saturating_add(1))
     }
 }
 
@@ -115,13 +138,25 @@ impl Server {
         self.index
     }
 
+    /// Index of its host group.
+    #[must_use]
+    pub fn group(&self) -> usize {
+        self.group
+    }
+
+    /// Its place in the host group, which is that of its region: 0 to [`FleetOptions::replicas`].
+    #[must_use]
+    pub fn replica(&self) -> usize {
+        self.replica
+    }
+
     /// The TCP port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Address and credentials of an account that may do everything.
+    /// Address and credentials of an account that may do everything, but write on a read-only server.
     #[must_use]
     pub fn dsn(&self) -> &Dsn {
         &self.dsn
@@ -145,12 +180,13 @@ impl Fleet {
     /// The options are impossible, the folder is in use or of the other engine, or a server failed to start: then the
     /// error holds the end of its log, and no server is left running.
     pub async fn start(options: FleetOptions) -> Result<Self, FleetError> {
-        if !(1..=SERVERS_MAX).contains(&options.servers) {
+        if !(1..=SERVERS_MAX).contains(&options.servers()) {
             return Err(FleetError::BadOptions(format!(
-                "servers must be 1 to {SERVERS_MAX}, not {}",
-                options.servers
+                "there must be 1 to {SERVERS_MAX} servers, not {}",
+                options.servers()
             )));
         }
+        let groups = options.groups;
         let (plan, folder) = blocking(move || prepare(options)).await?;
         let mut fleet = Self { processes: Vec::new(), servers: Vec::new(), plan: Arc::new(plan), folder };
         // All are taken before any is given away, so no two are the same.
@@ -159,7 +195,8 @@ impl Fleet {
         let started = try_join_all(starts.map(|(index, port)| fleet.start_anywhere(index, port))).await?;
         for (index, running) in started.into_iter().enumerate() {
             let Running { port, dsn, process } = running;
-            fleet.servers.push(Server { index, port, dsn, pid: Some(process.pid()) });
+            let (group, replica) = (index % groups, index / groups);
+            fleet.servers.push(Server { index, group, replica, port, dsn, pid: Some(process.pid()) });
             fleet.processes.push(Some(process));
         }
         fleet.remember_ports().await?;
@@ -202,7 +239,8 @@ impl Fleet {
         .await
     }
 
-    /// Starts a server again on its port and its data: one that was killed, or one that ended by itself.
+    /// Starts a server again on its port and its data: one that was killed, or one that ended by itself. A replica goes on
+    /// following; a primary with replicas comes back read-only, see [`Fleet::open`].
     ///
     /// # Errors
     /// It still runs, or it did not start (its port may have been taken meanwhile); it can be tried again.
@@ -220,7 +258,7 @@ impl Fleet {
         let running = server::start(Arc::clone(&self.plan), index, port).await?;
         server.pid = Some(running.process.pid());
         *slot = Some(running.process);
-        Ok(())
+        self.resume(index).await
     }
 
     /// Ends all servers and returns when they are gone, and with them a temporary folder. Servers whose data is kept
@@ -258,7 +296,7 @@ impl Fleet {
 
     fn reserve_ports(&self) -> std::io::Result<Vec<ReservedPort>> {
         let known = &self.plan.identity.ports;
-        (0..self.plan.options.servers).map(|index| ReservedPort::take(known.get(index).copied())).collect()
+        (0..self.plan.options.servers()).map(|index| ReservedPort::take(known.get(index).copied())).collect()
     }
 
     async fn remember_ports(&self) -> Result<(), FleetError> {

@@ -15,7 +15,7 @@ use super::config::ServerSettings;
 use super::error::{FleetError, IoContext as _};
 use super::guard::ProcessGuard;
 use super::identity::Dsn;
-use super::{FleetOptions, Identity, template};
+use super::{FleetOptions, Identity, SERVERS_MAX, template};
 
 /// Between two attempts to log in to a starting server, and two looks at whether it still runs.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -69,13 +69,17 @@ impl ReservedPort {
 pub(super) async fn start(plan: Arc<Plan>, index: usize, port: ReservedPort) -> Result<Running, FleetError> {
     let number = port.number().at("look at a port of", &plan.root)?;
     let (planned, log) = (Arc::clone(&plan), log_path(&plan.root, index));
-    let (process, log_start) = blocking(move || launch(&planned, index, port)).await?;
+    let (process, log_start, server_id) = blocking(move || {
+        let server_id = planned.server_id(index)?;
+        launch(&planned, index, server_id, port).map(|(process, log_start)| (process, log_start, server_id))
+    })
+    .await?;
     let mut running = Running { port: number, dsn: plan.identity.dsn(number), process };
     let limit = plan.options.start_timeout;
     let mut last = String::from("not asked yet");
     let ready = async {
         loop {
-            match login(&running.dsn, index, &plan).await {
+            match login(&running.dsn, server_id).await {
                 Ok(()) => return,
                 Err(reason) => last = reason,
             }
@@ -119,7 +123,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// Logs in with the fleet's own random password and asks for the server id: only our server can answer right, not one
 /// that happens to listen on the same port.
-async fn login(dsn: &Dsn, index: usize, plan: &Plan) -> Result<(), String> {
+async fn login(dsn: &Dsn, server_id: u32) -> Result<(), String> {
     let attempt = async {
         let opts = Opts::from_url(&dsn.expose()).map_err(mysql_async::Error::from)?;
         let mut conn = Conn::new(opts).await?;
@@ -128,7 +132,7 @@ async fn login(dsn: &Dsn, index: usize, plan: &Plan) -> Result<(), String> {
         Ok::<_, mysql_async::Error>(id)
     };
     match tokio::time::timeout(ATTEMPT_LIMIT, attempt).await {
-        Ok(Ok(id)) if id == Some(plan.server_id(index)) => Ok(()),
+        Ok(Ok(id)) if id == Some(server_id) => Ok(()),
         Ok(Ok(_)) => Err("another server of this fleet answers".into()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer in {ATTEMPT_LIMIT:?}")),
@@ -136,9 +140,14 @@ async fn login(dsn: &Dsn, index: usize, plan: &Plan) -> Result<(), String> {
 }
 
 /// Makes the server's folder if needed, writes its settings, starts it. Also returns where its part of the log begins.
-fn launch(plan: &Plan, index: usize, port: ReservedPort) -> Result<(ProcessGuard, u64), FleetError> {
+fn launch(
+    plan: &Plan,
+    index: usize,
+    server_id: u32,
+    port: ReservedPort,
+) -> Result<(ProcessGuard, u64), FleetError> {
     let binary = &plan.options.binary;
-    let folder = plan.root.join(format!("server-{index}"));
+    let folder = plan.folder(index);
     let (data, tmp) = (folder.join("data"), folder.join("tmp"));
     if !data.is_dir() {
         fs::create_dir_all(&folder).at("create", &folder)?;
@@ -156,9 +165,10 @@ fn launch(plan: &Plan, index: usize, port: ReservedPort) -> Result<(ProcessGuard
         flavour: binary.flavour(),
         folder: &folder,
         port: port.number().at("look at a port of", &folder)?,
-        server_id: plan.server_id(index),
+        server_id,
         buffer_pool_bytes: plan.options.buffer_pool_bytes,
         redo_log_bytes: plan.options.redo_log_bytes,
+        read_only: plan.options.replicas > 0,
     };
     let settings_path = folder.join("my.cnf");
     write_private(&settings_path, &settings.render())?;
@@ -184,9 +194,43 @@ impl std::fmt::Debug for Plan {
 }
 
 impl Plan {
-    fn server_id(&self, index: usize) -> u32 {
-        // The number of servers is bounded far below what is left above the largest first id.
-        self.identity.first_server_id.saturating_add(u32::try_from(index).unwrap_or(u32::MAX))
+    /// The folder of a server.
+    fn folder(&self, index: usize) -> PathBuf {
+        self.root.join(format!("server-{index}"))
+    }
+
+    /// Differs from that of every server of the fleet, and from those that this one had before its data was thrown away:
+    /// a server skips what it is sent under its own id, as coming from itself.
+    fn server_id(&self, index: usize) -> Result<u32, FleetError> {
+        let generation = self.generation(index)?.wrapping_mul(SERVERS_MAX as u32);
+        // Both are bounded far below what is left above the largest first id.
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        Ok(self.identity.first_server_id.saturating_add(index).saturating_add(generation))
+    }
+
+    /// How often the data of a server was thrown away.
+    fn generation(&self, index: usize) -> Result<u32, FleetError> {
+        let path = self.folder(index).join("generation");
+        match fs::read_to_string(&path) {
+            Ok(text) => text
+                .trim()
+                .parse()
+                .map_err(|_| FleetError::BadData { path, reason: format!("{text:?} is no number") }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error).at("read", &path),
+        }
+    }
+
+    /// Throws away the data of a server that does not run: its next start begins with an empty one under a new id. Blocks.
+    pub(super) fn wipe(&self, index: usize) -> Result<(), FleetError> {
+        let (data, generation) = (self.folder(index).join("data"), self.generation(index)? + 1);
+        // First: a crash in between must not leave the old id on new data.
+        let path = self.folder(index).join("generation");
+        write_private(&path, &generation.to_string())?;
+        match fs::remove_dir_all(&data) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at("remove", &data),
+            _ => Ok(()),
+        }
     }
 }
 

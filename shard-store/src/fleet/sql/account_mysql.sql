@@ -1,1 +1,5 @@
+CREATE ROLE IF NOT EXISTS tao_admin;
+GRANT ALL PRIVILEGES ON *.* TO tao_admin;
+GRANT tao_admin TO 'tao'@'127.0.0.1';
+REVOKE SUPER, CONNECTION_ADMIN ON *.* FROM 'tao'@'127.0.0.1';
 ALTER USER IF EXISTS 'root'@'localhost' ACCOUNT LOCK;

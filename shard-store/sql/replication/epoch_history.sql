@@ -1,0 +1,1 @@
+INSERT INTO epoch_history (shard, epoch, first_seq) VALUES (?, ?, ?)

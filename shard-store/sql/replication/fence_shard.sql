@@ -1,0 +1,1 @@
+UPDATE shard SET state = ? WHERE shard = ? AND state = ?

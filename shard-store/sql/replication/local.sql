@@ -1,0 +1,1 @@
+SET SESSION sql_log_bin = 0

@@ -1,0 +1,1 @@
+SELECT @@GLOBAL.rpl_semi_sync_master_enabled, @@GLOBAL.rpl_semi_sync_slave_enabled, @@GLOBAL.rpl_semi_sync_master_wait_point = 'AFTER_SYNC' AND @@GLOBAL.rpl_semi_sync_master_wait_no_slave AND @@GLOBAL.rpl_semi_sync_master_timeout >= 31536000000

@@ -1,0 +1,1 @@
+SET GLOBAL super_read_only = 1

@@ -1,0 +1,1 @@
+SET GLOBAL rpl_semi_sync_source_enabled = 0, rpl_semi_sync_replica_enabled = 1

@@ -1,0 +1,1 @@
+SELECT shard, epoch, seq, state FROM shard ORDER BY shard FOR UPDATE

@@ -1,0 +1,1 @@
+INSERT INTO kept.word (word) VALUES (?)

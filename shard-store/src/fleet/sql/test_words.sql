@@ -1,0 +1,1 @@
+SELECT GROUP_CONCAT(word ORDER BY word) FROM kept.word

@@ -1,0 +1,1 @@
+//! What replication promises, on every server found.
