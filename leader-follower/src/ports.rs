@@ -6,13 +6,14 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use tao_schema::Result;
-use tao_schema::ids::ShardId;
+use tao_schema::ids::{HostGroupId, ShardId};
 use tao_schema::ops::{
     FillReply, FillRequest, InverseState, ReadReply, ReadRequest, WriteReply, WriteRequest,
 };
 use tao_schema::rows::ShardChange;
 use tao_schema::stream::{StreamMessage, SubscribeShard};
 use tao_schema::topology::{Placement, Topology};
+use tao_shard_store::log::SharedDatabase;
 use tokio::time::Instant;
 
 /// The topology with what is computed from it, replaced as a whole: a request sees one version of both.
@@ -39,6 +40,13 @@ impl Cluster {
 pub trait LeaderPeers: Send + Sync + 'static {
     /// A handle to a leader, the same for each call; `None`: the topology has no such leader. Does not connect yet.
     fn leader(&self, name: &str) -> Option<Arc<dyn LeaderPeer>>;
+}
+
+/// The database servers of other regions, by SQL: heartbeats are written on the primary itself, and its log is followed
+/// when the region's own server can't be.
+pub trait RemoteDatabases: Send + Sync + 'static {
+    /// The server of `group` in `region`, the same for each call; `None`: none is known there. Does not connect yet.
+    fn server(&self, group: HostGroupId, region: &str) -> Option<SharedDatabase>;
 }
 
 /// One leader node, as followers and other leaders reach it. Over gRPC in a cluster, direct calls in tests.

@@ -8,15 +8,27 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
+use tao_leader_follower::ports::RemoteDatabases;
 use tao_schema::ids::HostGroupId;
 use tao_schema::topology::{Placement, Topology};
+use tao_shard_store::log::SharedDatabase;
 use tao_shard_store::mysql::{self, MySqlStore};
-use tao_shard_store::store::{SharedStore, StoreError};
+use tao_shard_store::store::StoreError;
 
 use crate::config::StorageConfig;
 
 /// Stores by host group.
-pub type Stores = HashMap<HostGroupId, SharedStore>;
+pub type Stores = HashMap<HostGroupId, SharedDatabase>;
+
+/// Servers of other regions are not known to this node.
+#[derive(Debug)]
+pub struct OneRegion;
+
+impl RemoteDatabases for OneRegion {
+    fn server(&self, _group: HostGroupId, _region: &str) -> Option<SharedDatabase> {
+        None
+    }
+}
 
 /// Opens the database of every host group, as one region reads and writes it.
 ///
@@ -39,7 +51,7 @@ pub async fn open(topology: &Topology, region: &str, config: &StorageConfig) -> 
 ///
 /// # Errors
 /// As [`open`].
-pub async fn open_one(dsn: &str, config: &StorageConfig) -> Result<SharedStore, StoreError> {
+pub async fn open_one(dsn: &str, config: &StorageConfig) -> Result<SharedDatabase, StoreError> {
     let options = mysql::Options {
         // One connection for each lane, and one to settle an uncertain commit beside it (R4).
         writers: config.writer_lanes + 1,
@@ -82,6 +94,6 @@ pub async fn create_shards(topology: &Topology, stores: &Stores) -> Result<()> {
     Ok(())
 }
 
-fn store_of(stores: &Stores, group: HostGroupId) -> Result<&SharedStore> {
+fn store_of(stores: &Stores, group: HostGroupId) -> Result<&SharedDatabase> {
     stores.get(&group).with_context(|| format!("host group {group} has no database"))
 }

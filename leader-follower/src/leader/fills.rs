@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tao_schema::ids::{Position, Seq};
+use tao_schema::ids::{Epoch, Position, Seq};
 use tao_schema::limits::{MAX_MESSAGE_BYTES, MAX_QUERY_LIMIT};
 use tao_schema::ops::{FillKey, FillReply, FillRequest, FillRow, Source};
 use tao_schema::rows::{ListRow, ShardState};
@@ -11,8 +11,9 @@ use tao_shard_store::store::{ReadKey, Row, Snapshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
+use super::routes::Place;
 use super::shards::Slot;
-use crate::core::{Body, Discarded, Entry, Filled, Key, Lookup, MissReason};
+use crate::core::{Body, Discarded, Entry, Filled, Key, Lookup};
 use crate::fills::{Join, Waited};
 
 /// The shortest list prefix that is read: a list grows a little without a second fill.
@@ -38,45 +39,65 @@ impl Inner {
         request: FillRequest,
         deadline: Instant,
     ) -> Result<FillReply> {
-        let slot = self.open(request.key.shard(), deadline).await?;
-        let (key, edges) = key_of(request.key);
-        let found = match slot.core.lookup(self.shards.entries(), &key, request.at_least) {
-            Lookup::Hit { entry, as_of } if holds(&entry, edges) => {
-                Fetched { entry, as_of, state: slot.state(), source: Source::LeaderCache }
+        let shard = request.key.shard();
+        let (slot, place) = (self.slot(shard)?, self.routes.place(shard)?);
+        if request.forwarded && !place.master {
+            return Err(self.routes.not_master(shard));
+        }
+        let found = match self.find_entry(&slot, &place, &request, deadline).await {
+            // Of an epoch that this region has not heard of: the master region has.
+            Err(error) if error.code == ErrorCode::NotOwner && !place.master => {
+                return self.fill_up(request, "newer epoch", deadline).await;
             }
-            Lookup::Hit { .. } => self.fetch(&slot, request.key, request.at_least, deadline).await?,
-            Lookup::Miss(reason) => {
-                self.check_token(reason, request.at_least)?;
-                self.fetch(&slot, request.key, request.at_least, deadline).await?
-            }
+            found => found?,
         };
         self.metrics.answered("fill", found.source);
         let row = match &found.entry.body {
             Body::Object(row) => FillRow::Object(row.clone()),
-            Body::List(list) => FillRow::List(shortened(list, prefix(edges))),
+            Body::List(list) => FillRow::List(shortened(list, prefix(key_of(request.key).1))),
         };
         Ok(FillReply { position: found.as_of, state: found.state, row, source: found.source })
     }
 
-    /// An entry from the database, through a fill that is shared with those whom it satisfies (R18).
+    async fn find_entry(
+        &self,
+        slot: &Slot,
+        place: &Place<'_>,
+        request: &FillRequest,
+        deadline: Instant,
+    ) -> Result<Fetched> {
+        let (key, edges) = key_of(request.key);
+        let fresh = self.is_fresh(place, slot);
+        match slot.core.lookup(self.shards.entries(), &key, request.at_least) {
+            Lookup::Hit { entry, as_of } if fresh && holds(&entry, edges) => {
+                return Ok(Fetched { entry, as_of, state: slot.state(), source: Source::LeaderCache });
+            }
+            Lookup::Hit { .. } => {}
+            Lookup::Miss(reason) => self.check_token(place, reason, request.at_least)?,
+        }
+        self.check_unopened(slot, place, request.at_least)?;
+        let why = (!fresh).then_some("too old");
+        self.fetch(slot, request.key, request.at_least, why, deadline).await
+    }
+
+    /// An entry from further up, through a fill that is shared with those whom it satisfies (R18). `up`: why this
+    /// region's server need not be asked.
     pub(super) async fn fetch(
         &self,
-        slot: &Arc<Slot>,
+        slot: &Slot,
         key: FillKey,
         at_least: Option<Position>,
+        up: Option<&'static str>,
         deadline: Instant,
     ) -> Result<Fetched> {
         // Taken when the read begins: whatever this node has shown or heard of by then (R15).
         let floor = slot.core.floor(&key_of(key).0);
         let need = at_least.map_or(floor, |token| token.seq.max(floor));
-        let shared = match key {
-            FillKey::Object(_) => key,
-            FillKey::List { key, edges } => FillKey::List { key, edges: prefix(edges) },
-        };
+        let shared = widened(key);
         for _ in 0..ROUNDS {
             let waiter = match self.fills.join(shared) {
                 Join::Lead(guard) => {
-                    let result = self.read_entry(slot, shared, need, deadline).await;
+                    let result = self.read_entry(slot, shared, need, up, deadline).await;
                     match &result {
                         Ok(fetched) => guard.complete(fetched.as_of.seq, fetched.clone()),
                         Err(error) => guard.fail(error.clone()),
@@ -103,18 +124,88 @@ impl Inner {
         ))
     }
 
-    async fn read_entry(&self, slot: &Slot, key: FillKey, need: Seq, deadline: Instant) -> Result<Fetched> {
-        let (group, _) = self.routes.group(slot.shard)?;
+    /// On the primary, from now on: shared with nobody, because a fill that is under way may have read before.
+    pub(super) async fn fetch_now(
+        &self,
+        slot: &Slot,
+        key: FillKey,
+        at_least: Option<Position>,
+        strict: bool,
+        deadline: Instant,
+    ) -> Result<Fetched> {
+        let floor = slot.core.floor(&key_of(key).0);
+        let need = at_least.map_or(floor, |token| token.seq.max(floor));
+        self.read_rows(slot, widened(key), need, strict, deadline).await
+    }
+
+    /// This region's server once; if that is behind, refused or away, the master region.
+    async fn read_entry(
+        &self,
+        slot: &Slot,
+        key: FillKey,
+        need: Seq,
+        up: Option<&'static str>,
+        deadline: Instant,
+    ) -> Result<Fetched> {
+        let place = self.routes.place(slot.shard)?;
+        if place.master {
+            return self.read_rows(slot, key, need, false, deadline).await;
+        }
+        let reason = match up {
+            Some(reason) => reason,
+            None if !place.group.health.local_reads() => "no replica",
+            None => match self.read_rows(slot, key, need, false, half(deadline)).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(error) => why_up(&error),
+            },
+        };
+        let epoch = slot.core.position().epoch;
+        let at_least = Position { shard: slot.shard, epoch, seq: need };
+        let at_least = (epoch != Epoch(0) && need > Seq::ZERO).then_some(at_least);
+        let request = FillRequest { key, at_least, forwarded: true };
+        let FillReply { position, state, row, source } = self.fill_up(request, reason, deadline).await?;
+        let body = match row {
+            FillRow::Object(row) => Body::Object(row),
+            FillRow::List(list) => Body::List(list),
+        };
+        Ok(Fetched { source, ..self.take_rows(slot, key, position, state, body, need)? })
+    }
+
+    async fn read_rows(
+        &self,
+        slot: &Slot,
+        key: FillKey,
+        need: Seq,
+        strict: bool,
+        deadline: Instant,
+    ) -> Result<Fetched> {
+        let place = self.routes.place(slot.shard)?;
         let read = match key {
             FillKey::Object(id) => ReadKey::Object(id),
             FillKey::List { key, edges } => ReadKey::List { key, edges },
         };
-        let Snapshot { position, state, row } = group.reader.read(read, deadline).await?;
+        let snapshot = place.group.reader.read(read, deadline).await?;
+        if strict {
+            self.check_current(&place, &snapshot)?;
+        }
+        let Snapshot { position, state, row } = snapshot;
         let body = match row {
             Row::Object(row) => Body::Object(row),
             Row::List(list) => Body::List(list),
             Row::Edge(_) => return Err(Error::internal("the database answered with a row of another kind")),
         };
+        self.take_rows(slot, key, position, state, body, need)
+    }
+
+    fn take_rows(
+        &self,
+        slot: &Slot,
+        key: FillKey,
+        position: Position,
+        state: ShardState,
+        body: Body,
+        need: Seq,
+    ) -> Result<Fetched> {
         reached(position, need)?;
         let key = key_of(key).0;
         let (filled, here) = slot
@@ -129,23 +220,36 @@ impl Inner {
         }
     }
 
-    /// Whether the holder of a token that memory did not satisfy may be answered from the database (R19).
-    pub(super) fn check_token(&self, reason: MissReason, token: Option<Position>) -> Result<()> {
-        let (MissReason::OtherEpoch { ours } | MissReason::Lost { ours, .. }, Some(token)) = (reason, token)
-        else {
+    /// A core that knows no epoch can't compare the token's with that of the rows (R19).
+    pub(super) fn check_unopened(
+        &self,
+        slot: &Slot,
+        place: &Place<'_>,
+        token: Option<Position>,
+    ) -> Result<()> {
+        let Some(token) = token else { return Ok(()) };
+        let known = slot.core.position().epoch;
+        if known != Epoch(0) || (place.master && place.epoch == token.epoch) {
             return Ok(());
-        };
-        if token.epoch > ours {
-            self.routes.stale_topology.notify_one();
-            let message =
-                format!("the token {token} is of a newer epoch than this leader knows, {ours}: try again");
-            return Err(Error::new(ErrorCode::NotOwner, message));
         }
-        // Whether that epoch ended before or after it can't be proved here.
+        let message =
+            format!("the log of shard {} is not followed yet: token {token} can't be compared", slot.shard);
+        Err(Error::new(ErrorCode::NotOwner, message))
+    }
+
+    /// What was read on the primary after the request came is the present, if the shard is served there, in the epoch
+    /// that the topology has (R21, H20).
+    pub(super) fn check_current(&self, place: &Place<'_>, snapshot: &Snapshot) -> Result<()> {
+        let Snapshot { position, state, .. } = snapshot;
+        if *state == ShardState::Serving && position.epoch == place.epoch {
+            return Ok(());
+        }
+        self.routes.stale_topology.notify_one();
         let message = format!(
-            "the epoch of token {token} has ended, the shard is in {ours}: read without it, then decide"
+            "shard {} is {state:?} at {position} in this database, not serving in epoch {}: the answer might be old",
+            position.shard, place.epoch
         );
-        Err(Error::new(ErrorCode::LostEpoch, message))
+        Err(Error::new(ErrorCode::NotOwner, message))
     }
 
     fn discarded(&self, slot: &Slot, position: Position, why: Discarded) -> Error {
@@ -182,6 +286,29 @@ const fn key_of(key: FillKey) -> (Key, u32) {
     match key {
         FillKey::Object(id) => (Key::Object(id), 0),
         FillKey::List { key, edges } => (Key::List(key), edges),
+    }
+}
+
+/// The same key, asked for so deep that few different depths exist and fills can be shared.
+fn widened(key: FillKey) -> FillKey {
+    match key {
+        FillKey::Object(_) => key,
+        FillKey::List { key, edges } => FillKey::List { key, edges: prefix(edges) },
+    }
+}
+
+/// This region's server gets half of the time: the other half is for the master region.
+pub(super) fn half(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    now + deadline.saturating_duration_since(now) / 2
+}
+
+/// Why a read goes up that this region's server did not answer.
+pub(super) const fn why_up(error: &Error) -> &'static str {
+    match error.code {
+        ErrorCode::LostEpoch => "replica behind",
+        ErrorCode::NotOwner => "newer epoch",
+        _ => "replica unavailable",
     }
 }
 

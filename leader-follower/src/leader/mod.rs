@@ -1,16 +1,17 @@
 //! The leader: orders the writes of its shards, and is the only one that talks to their databases.
 //!
 //! [`Leader::start`] wires the parts: [`Lanes`](crate::lanes::Lanes) commit, the [core](crate::core) keeps what is
-//! cached right, streams carry it to followers, inverses travel to their shards, the audit finds what other leaders
-//! wrote. Any leader may serve any shard: a shard is opened on first use, at the position of its row.
+//! cached right, the tails bring what anybody wrote, streams carry it to followers, inverses travel to their shards.
+//! Any leader may serve any shard. In a region that has not the primary of a shard it reads the replica, and what that
+//! can't answer, and every write, goes to the leader of the master region.
 
-mod audit;
+mod demand;
 mod fills;
+mod forward;
 mod handle;
 mod inspect;
 mod inverse;
 mod metrics;
-mod open;
 mod options;
 mod purge;
 mod reader;
@@ -18,9 +19,11 @@ mod reads;
 mod routes;
 mod shards;
 mod stream;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod units;
+mod upkeep;
 mod writes;
 
 use std::collections::HashMap;
@@ -31,28 +34,34 @@ use prometheus_client::registry::Registry;
 use tao_schema::graph_schema::GraphSchema;
 use tao_schema::ids::{HostGroupId, RequestId};
 use tao_schema::ops::FillKey;
+use tao_shard_store::log::SharedDatabase;
 use tao_shard_store::store::SharedStore;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::fills::Fetched;
 pub use self::handle::LeaderHandle;
-pub use self::inspect::LeaderStatus;
+pub use self::inspect::{GroupStatus, LeaderStatus};
 pub use self::inverse::InverseOptions;
 use self::inverse::Inverses;
-pub use self::metrics::{AnswerLabel, LeaderMetrics, ResetLabel};
+pub use self::metrics::{
+    AnswerLabel, ForwardLabel, GroupLabel, GroupReasonLabel, LeaderMetrics, LogMetrics, ResetLabel,
+};
 pub use self::options::LeaderOptions;
 use self::reader::Reader;
 pub use self::reader::ReaderOptions;
 use self::routes::{Group, Routes};
 use self::shards::Shards;
 pub use self::stream::StreamOptions;
+use self::tail::{Beats, GroupTail};
+pub use self::tail::{TailOptions, TailState};
+use crate::clock::SharedClock;
 use crate::engine::{self, EngineOptions};
 use crate::fills::FillTable;
 use crate::lanes::{CommitSink, Lanes};
-use crate::ports::{ClusterView, LeaderPeers, WriteAnswer};
+use crate::ports::{ClusterView, LeaderPeers, RemoteDatabases, WriteAnswer};
 
 /// What a leader is given.
 pub struct LeaderContext {
@@ -62,8 +71,12 @@ pub struct LeaderContext {
     pub schema: Arc<GraphSchema>,
     /// Where things are. Its number of shards must not change.
     pub cluster: ClusterView,
-    /// The databases that it can reach.
-    pub stores: HashMap<HostGroupId, SharedStore>,
+    /// This region's server of each host group. It may be out of reach, now or later.
+    pub databases: HashMap<HostGroupId, SharedDatabase>,
+    /// The other regions' servers.
+    pub remote: Arc<dyn RemoteDatabases>,
+    /// For ages: one that counts suspension ([`crate::clock::BootClock`]).
+    pub clock: SharedClock,
     /// The other leaders.
     pub peers: Arc<dyn LeaderPeers>,
     /// Told when the topology seems to be out of date: load it anew into `cluster`.
@@ -84,9 +97,11 @@ struct Inner {
     inverses: Arc<Inverses>,
     fills: FillTable<FillKey, Fetched>,
     writes: FillTable<RequestId, Arc<WriteAnswer>>,
+    /// Calls to other regions.
+    forwards: Semaphore,
     /// Calls under way; closed when the leader stops.
     calls: TaskTracker,
-    /// Streams and the audit.
+    /// Streams, tails and upkeep.
     tasks: TaskTracker,
     stop_streams: CancellationToken,
     /// Lanes and database readers.
@@ -94,27 +109,31 @@ struct Inner {
 }
 
 impl Leader {
-    /// Starts a leader on the current runtime. It opens the shards that the topology gives it, and drains their
-    /// outboxes, in the background.
+    /// Starts a leader on the current runtime. It follows the logs of its databases, opens all shards as it comes to
+    /// know them, and drains the outboxes of its own, in the background.
     pub fn start(options: LeaderOptions, context: LeaderContext, registry: &mut Registry) -> LeaderHandle {
         let metrics = Arc::new(LeaderMetrics::default());
         metrics.register(registry);
+        let topology = Arc::clone(&context.cluster.load().topology);
         let engine = EngineOptions { capacity_bytes: options.cache_bytes, ..EngineOptions::default() };
         let shards = Arc::new(Shards::new(
             engine::open(options.engine, engine),
-            options.core,
-            context.cluster.load().topology.shards,
+            options.core_of(topology.shards),
+            topology.shards,
             Arc::clone(&metrics),
             Arc::clone(&context.stale_topology),
         ));
         let mut workers = JoinSet::new();
+        let region = topology.node_named(&context.node).map(|(tier, _)| usize::from(tier.region));
         let routes = Arc::new(Routes {
+            region: region.and_then(|at| Some(topology.regions.get(at)?.name.clone())),
             name: context.node,
             cluster: context.cluster,
-            groups: groups(context.stores, &shards, &options, &metrics, &mut workers),
+            groups: groups(&context.databases, &context.clock, &shards, &options, &metrics, &mut workers),
             peers: context.peers,
             stale_topology: context.stale_topology,
         });
+        tell_of_commits(&shards, &routes);
         let inverses = Inverses::start(
             options.inverse,
             Arc::clone(&routes),
@@ -124,6 +143,7 @@ impl Leader {
         let inner = Arc::new(Inner {
             fills: FillTable::new(options.fills),
             writes: FillTable::new(options.writes),
+            forwards: Semaphore::new(options.forwards),
             options,
             schema: context.schema,
             metrics,
@@ -135,25 +155,62 @@ impl Leader {
             stop_streams: CancellationToken::new(),
             workers: Mutex::new(workers),
         });
-        inner.tasks.spawn(Arc::clone(&inner).audit_forever());
+        inner.follow_logs(&context.remote, &context.clock);
+        inner.tasks.spawn(Arc::clone(&inner).upkeep_forever());
         inner.tasks.spawn(Arc::clone(&inner).purge_forever());
         LeaderHandle::new(inner)
     }
 }
 
+impl Inner {
+    fn follow_logs(&self, remote: &Arc<dyn RemoteDatabases>, clock: &SharedClock) {
+        for group in self.routes.groups.values() {
+            let tail = Arc::new(GroupTail {
+                id: group.id,
+                local: Arc::clone(&group.database),
+                remote: Arc::clone(remote),
+                routes: Arc::clone(&self.routes),
+                shards: Arc::clone(&self.shards),
+                health: Arc::clone(&group.health),
+                metrics: Arc::new(self.metrics.logs.of(group.id)),
+                clock: Arc::clone(clock),
+                options: self.options.tail,
+                stop: self.stop_streams.clone(),
+                beats: Beats::new(&self.routes.name),
+            });
+            self.tasks.spawn(Arc::clone(&tail).beat_forever());
+            self.tasks.spawn(tail.run());
+        }
+    }
+}
+
+/// Own commits prove what the log has brought before them (R7).
+fn tell_of_commits(shards: &Shards, routes: &Arc<Routes>) {
+    let routes = Arc::downgrade(routes);
+    shards.on_committed(move |shard| {
+        if let Some(routes) = routes.upgrade()
+            && let Ok((group, _)) = routes.group(shard)
+        {
+            group.health.committed();
+        }
+    });
+}
+
 fn groups(
-    stores: HashMap<HostGroupId, SharedStore>,
+    databases: &HashMap<HostGroupId, SharedDatabase>,
+    clock: &SharedClock,
     shards: &Arc<Shards>,
     options: &LeaderOptions,
     metrics: &Arc<LeaderMetrics>,
     workers: &mut JoinSet<()>,
 ) -> HashMap<HostGroupId, Group> {
     let sink: Arc<dyn CommitSink> = Arc::clone(shards) as _;
-    let group = |store: SharedStore| {
+    let mut group = |(id, database): (&HostGroupId, &SharedDatabase)| {
+        let store: SharedStore = Arc::clone(database) as _;
         let lanes = Lanes::start(&store, &sink, options.lanes, &metrics.lanes, workers);
         let reader = Reader::start(&store, options.reader, metrics, workers);
-        Group { store, lanes, reader }
+        let health = GroupTail::health(clock);
+        (*id, Group { id: *id, database: Arc::clone(database), lanes, reader, health })
     };
-    let mut group = group;
-    stores.into_iter().map(|(id, store)| (id, group(store))).collect()
+    databases.iter().map(&mut group).collect()
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::inverse::InverseOptions;
 use super::reader::ReaderOptions;
 use super::stream::StreamOptions;
+use super::tail::TailOptions;
 use crate::core::CoreOptions;
 use crate::engine::EngineKind;
 use crate::fills::FillLimits;
@@ -31,14 +32,20 @@ pub struct LeaderOptions {
     pub fills: FillLimits,
     /// Writes in flight, and callers that wait for an earlier attempt of the same request.
     pub writes: FillLimits,
-    /// Between two audits of the shard rows (R8).
-    pub audit_every: Duration,
+    /// The logs of the database servers.
+    pub tail: TailOptions,
+    /// Bytes of recent changes that all shards keep together; each gets an equal share, at most `core.ring_bytes`.
+    pub ring_bytes: usize,
+    /// What is older than this is served from nobody's memory, unless a read allows more or less (R21).
+    pub max_age: Duration,
+    /// Calls on their way to other regions; more are refused as `Overloaded`.
+    pub forwards: usize,
+    /// Between two looks at what has become of the shards: new owners, outboxes that others left.
+    pub upkeep_every: Duration,
     /// Between two removals of request rows that are too old to matter (R3).
     pub purge_every: Duration,
     /// Between two looks at all tombstones for those that are too old (R22).
     pub purge_tombstones_every: Duration,
-    /// Shards that are opened at the same time when the node starts.
-    pub parallel_opens: usize,
     /// How long a shutdown waits for requests and inverses on their way.
     pub grace: Duration,
 }
@@ -55,11 +62,26 @@ impl Default for LeaderOptions {
             cache_bytes: 256 << 20,
             fills: FillLimits { in_flight: 65_536, waiting: 65_536 },
             writes: FillLimits { in_flight: 65_536, waiting: 16_384 },
-            audit_every: Duration::from_millis(500),
+            tail: TailOptions::default(),
+            ring_bytes: 256 << 20,
+            max_age: Duration::from_secs(10),
+            forwards: 8_192,
+            upkeep_every: Duration::from_millis(500),
             purge_every: Duration::from_secs(60),
             purge_tombstones_every: Duration::from_secs(3_600),
-            parallel_opens: 8,
             grace: Duration::from_secs(5),
         }
+    }
+}
+
+/// A shard's ring keeps at least this: some changes of usual size.
+const SMALLEST_RING: usize = 16 << 10;
+
+impl LeaderOptions {
+    /// The bounds of one shard's core in a cluster of `shards` shards: all of them are open in every leader.
+    pub(super) fn core_of(&self, shards: u32) -> CoreOptions {
+        let share = self.ring_bytes / (shards.max(1) as usize);
+        let ring_bytes = self.core.ring_bytes.min(share.max(SMALLEST_RING));
+        CoreOptions { ring_bytes, ..self.core }
     }
 }

@@ -1,5 +1,5 @@
 //! Rows that are kept only for a time, without which the tables would grow with every write: request rows (R3), and the
-//! tombstones of inverses (R22). Each leader removes those of its own shards.
+//! tombstones of inverses (R22). Each leader removes those of the shards that it orders.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,9 +41,9 @@ impl Inner {
 
     /// One shard after the other: nobody waits for it.
     async fn purge(&self, tombstones: Duration) {
-        for shard in self.routes.own_shards() {
+        for shard in self.routes.ordered_here() {
             let Ok((group, _)) = self.routes.group(shard) else { continue };
-            let store = Arc::clone(&group.store);
+            let store = Arc::clone(&group.database);
             // In a task: the store's calls must not be dropped on the way.
             let purged = tokio::spawn(async move { store.purge(shard, REQUESTS_KEPT, tombstones).await });
             match purged.await {

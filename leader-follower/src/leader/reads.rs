@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tao_schema::edges::PackedEdgesBuilder;
-use tao_schema::ids::{EdgeKey, ListKey, ObjectId, Position, Seq, Time};
+use tao_schema::ids::{EdgeKey, Epoch, ListKey, ObjectId, Position, Seq, Time};
 use tao_schema::limits::MAX_QUERY_LIMIT;
 use tao_schema::ops::{Answer, Explain, FillKey, ReadOp, ReadReply, ReadRequest, Source};
 use tao_schema::rows::EdgeValue;
@@ -12,7 +12,9 @@ use tao_shard_store::store::{ReadKey, Row, Snapshot};
 use tokio::time::Instant;
 
 use super::Inner;
-use super::fills::{Fetched, reached};
+use super::demand::Allowed;
+use super::fills::{Fetched, half, reached, why_up};
+use super::routes::Place;
 use super::shards::Slot;
 use crate::core::{Key, Lookup, Serve, serve};
 
@@ -25,6 +27,16 @@ struct Found {
     answer: Answer,
     source: Source,
     reason: &'static str,
+    rule: String,
+}
+
+/// How a read may be answered here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum From {
+    /// Memory, else rows.
+    Memory,
+    /// Rows read on the primary from now on; `true`: strictly.
+    Primary(bool),
 }
 
 impl Inner {
@@ -34,32 +46,99 @@ impl Inner {
         deadline: Instant,
     ) -> Result<ReadReply> {
         self.schema.check_read(&request.op)?;
-        let slot = self.open(request.op.shard(), deadline).await?;
-        let found = self.find(&slot, &request, deadline).await?;
+        let shard = request.op.shard();
+        let (slot, place) = (self.slot(shard)?, self.routes.place(shard)?);
+        if request.forwarded && !place.master {
+            return Err(self.routes.not_master(shard));
+        }
+        let found = match self.allowed(&place, &slot, &request.demand)? {
+            Allowed::Up(reason) => return self.read_up(&request, reason, deadline).await,
+            Allowed::Memory(rule) => {
+                self.find(&slot, &place, &request, From::Memory, deadline).await.map(|found| (found, rule))
+            }
+            Allowed::Primary { strict, rule } => {
+                let from = From::Primary(strict);
+                self.find(&slot, &place, &request, from, deadline).await.map(|found| (found, rule))
+            }
+            Allowed::Proved => self.prove(&slot, &place, &request, deadline).await,
+        };
+        let (found, rule) = match found {
+            // Whatever keeps this region from answering, the master region may.
+            Err(error) if !place.master && goes_up(&error) => {
+                return self.read_up(&request, why_up(&error), deadline).await;
+            }
+            found => found?,
+        };
         self.metrics.answered("read", found.source);
         let explain = request.explain.then(|| Explain {
             source: found.source,
             path: vec![self.routes.name.clone()],
             reason: found.reason.to_owned(),
-            rule: String::new(),
+            rule: if found.rule.is_empty() { rule } else { format!("{}; {rule}", found.rule) },
         });
-        Ok(ReadReply { position: found.position, answer: found.answer, explain, time: None })
+        // Taken after the answer was read: it shows nothing later.
+        let time = place.group.health.latest();
+        Ok(ReadReply { position: found.position, answer: found.answer, explain, time })
     }
 
-    async fn find(&self, slot: &Arc<Slot>, request: &ReadRequest, deadline: Instant) -> Result<Found> {
+    /// Critical: what memory has, if the shard row, read from now on, is where that is right at; else rows (R21).
+    async fn prove(
+        &self,
+        slot: &Arc<Slot>,
+        place: &Place<'_>,
+        request: &ReadRequest,
+        deadline: Instant,
+    ) -> Result<(Found, String)> {
+        let (key, query_limit) = self.key_of(&request.op);
+        let token = request.demand.at_least;
+        if let Lookup::Hit { entry, as_of } = slot.core.lookup(self.shards.entries(), &key, token)
+            && let Serve::Answer(answer) = serve(&entry, &request.op, query_limit)
+        {
+            // Any key shows the shard row, and goes in one call with those of other shards.
+            let key = ReadKey::Object(ObjectId::new(slot.shard, 0));
+            let row = place.group.reader.read(key, deadline).await?;
+            self.check_current(place, &row)?;
+            if row.position == as_of {
+                let source = Source::LeaderCache;
+                let found = Found { position: as_of, answer, source, reason: "", rule: String::new() };
+                return Ok((
+                    found,
+                    format!("R21 Critical: the shard row is serving at {as_of} after arrival"),
+                ));
+            }
+        }
+        let found = self.find(slot, place, request, From::Primary(true), deadline).await?;
+        let rule = format!("R21 Critical: read on the primary after arrival, serving at {}", found.position);
+        Ok((found, rule))
+    }
+
+    async fn find(
+        &self,
+        slot: &Arc<Slot>,
+        place: &Place<'_>,
+        request: &ReadRequest,
+        from: From,
+        deadline: Instant,
+    ) -> Result<Found> {
         let (op, token) = (&request.op, request.demand.at_least);
         let (key, query_limit) = self.key_of(op);
         // Before anything is read: what has been shown by now must not be missing in the answer (R15).
         let floor = slot.core.floor(&key);
         let mut reason = "";
-        let mut fetched = match slot.core.lookup(self.shards.entries(), &key, token) {
-            Lookup::Hit { entry, as_of } => {
+        let first = fill_key(&key, first_edges(op, query_limit));
+        let mut fetched = match (slot.core.lookup(self.shards.entries(), &key, token), from) {
+            (Lookup::Hit { entry, as_of }, From::Memory) => {
                 Fetched { entry, as_of, state: slot.state(), source: Source::LeaderCache }
             }
-            Lookup::Miss(why) => {
-                self.check_token(why, token)?;
+            (Lookup::Hit { .. }, From::Primary(_)) => {
+                reason = "memory is not proved current";
+                self.entry(slot, first, token, from, deadline).await?
+            }
+            (Lookup::Miss(why), _) => {
+                self.check_token(place, why, token)?;
+                self.check_unopened(slot, place, token)?;
                 reason = why.name();
-                self.fetch(slot, fill_key(&key, first_edges(op, query_limit)), token, deadline).await?
+                self.entry(slot, first, token, from, deadline).await?
             }
         };
         // At most one deeper fill: if that is no answer either, the list outgrew it.
@@ -67,32 +146,69 @@ impl Inner {
             match serve(&fetched.entry, op, query_limit) {
                 Serve::Answer(answer) => {
                     let Fetched { as_of, source, .. } = fetched;
-                    return Ok(Found { position: as_of, answer, source, reason });
+                    let rule = token_rule(token, as_of);
+                    return Ok(Found { position: as_of, answer, source, reason, rule });
                 }
                 Serve::NeedEdges(edges) if deeper => {
                     reason = "the cached list is too short";
-                    fetched = self.fetch(slot, fill_key(&key, edges), token, deadline).await?;
+                    fetched = self.entry(slot, fill_key(&key, edges), token, from, deadline).await?;
                 }
                 Serve::NeedEdges(_) | Serve::Through => break,
             }
         }
         let need = token.map_or(floor, |token| token.seq.max(floor));
-        let (position, answer) = self.read_through(slot, op, query_limit, deadline).await?;
+        self.find_deep(slot, place, request, (from, need), deadline).await
+    }
+
+    /// What no cached list answers.
+    async fn find_deep(
+        &self,
+        slot: &Arc<Slot>,
+        place: &Place<'_>,
+        request: &ReadRequest,
+        (from, need): (From, Seq),
+        deadline: Instant,
+    ) -> Result<Found> {
+        if !place.master && !place.group.health.local_reads() {
+            return Err(Error::unavailable("this region's server is not read now"));
+        }
+        let (op, strict) = (&request.op, from == From::Primary(true));
+        let (key, query_limit) = self.key_of(op);
+        let until = if place.master { deadline } else { half(deadline) };
+        let (position, answer) = self.read_through(slot, place, op, query_limit, strict, until).await?;
         reached(position, need)?;
         let version = match &answer {
             Answer::Edges { version, .. } if *version > Seq::ZERO => *version,
             _ => position.seq,
         };
         slot.core.with(|core| core.shown(key, version, self.shards.entries()));
-        Ok(Found { position, answer, source: Source::Database, reason: "too deep for a cached list" })
+        let rule = token_rule(request.demand.at_least, position);
+        let reason = "too deep for a cached list";
+        Ok(Found { position, answer, source: Source::Database, reason, rule })
+    }
+
+    async fn entry(
+        &self,
+        slot: &Arc<Slot>,
+        key: FillKey,
+        token: Option<Position>,
+        from: From,
+        deadline: Instant,
+    ) -> Result<Fetched> {
+        match from {
+            From::Memory => self.fetch(slot, key, token, None, deadline).await,
+            From::Primary(strict) => self.fetch_now(slot, key, token, strict, deadline).await,
+        }
     }
 
     /// From the database alone: its index finds what no prefix of bounded length holds.
     async fn read_through(
         &self,
         slot: &Slot,
+        place: &Place<'_>,
         op: &ReadOp,
         query_limit: u32,
+        strict: bool,
         deadline: Instant,
     ) -> Result<(Position, Answer)> {
         let slice = |list: &ListKey, (high, low), pos, limit: &u32| ReadKey::Slice {
@@ -106,15 +222,14 @@ impl Inner {
             ReadOp::AssocRange { list, pos, limit } => slice(list, (Time(u32::MAX), Time(0)), *pos, limit),
             ReadOp::AssocTimeRange { list, high, low, limit } => slice(list, (*high, *low), 0, limit),
             ReadOp::AssocGet { list, id2s, high, low } => {
-                return self.get_through(slot, *list, id2s, (*high, *low), deadline).await;
+                return self.get_through(slot, place, (*list, id2s), (*high, *low), strict, deadline).await;
             }
             ReadOp::ObjectGet(_) | ReadOp::AssocCount(_) => {
                 return Err(Error::internal(format!("{} is answered by one entry", op.name())));
             }
         };
-        let (group, _) = self.routes.group(slot.shard)?;
-        let snapshot = group.reader.read(read, deadline).await?;
-        self.check_snapshot(slot, &snapshot)?;
+        let snapshot = place.group.reader.read(read, deadline).await?;
+        self.check_snapshot(slot, place, &snapshot, strict)?;
         match snapshot.row {
             Row::List(list) => {
                 Ok((snapshot.position, Answer::Edges { edges: list.edges, version: list.version }))
@@ -127,9 +242,10 @@ impl Inner {
     async fn get_through(
         &self,
         slot: &Slot,
-        list: ListKey,
-        id2s: &[ObjectId],
+        place: &Place<'_>,
+        (list, id2s): (ListKey, &[ObjectId]),
         (high, low): (Option<Time>, Option<Time>),
+        strict: bool,
         deadline: Instant,
     ) -> Result<(Position, Answer)> {
         let mut wanted = id2s.to_vec();
@@ -138,11 +254,10 @@ impl Inner {
         let edge = |id2: &ObjectId| ReadKey::Edge(EdgeKey { id1: list.id1, atype: list.atype, id2: *id2 });
         let mut keys = vec![ReadKey::List { key: list, edges: 0 }];
         keys.extend(wanted.iter().map(edge));
-        let (group, _) = self.routes.group(slot.shard)?;
         for _ in 0..SNAPSHOT_TRIES {
-            let rows = group.reader.read_all(slot.shard, keys.clone(), deadline).await?;
+            let rows = place.group.reader.read_all(slot.shard, keys.clone(), deadline).await?;
             let Some(first) = rows.first() else { return Err(other_kind()) };
-            self.check_snapshot(slot, first)?;
+            self.check_snapshot(slot, place, first, strict)?;
             let position = first.position;
             if rows.iter().any(|row| row.position != position) {
                 continue;
@@ -165,8 +280,19 @@ impl Inner {
     }
 
     /// Rows of another epoch, or of a shard that is not here, answer nothing (R12).
-    fn check_snapshot(&self, slot: &Slot, snapshot: &Snapshot) -> Result<()> {
-        if snapshot.state.readable() && snapshot.position.epoch == slot.core.position().epoch {
+    fn check_snapshot(
+        &self,
+        slot: &Slot,
+        place: &Place<'_>,
+        snapshot: &Snapshot,
+        strict: bool,
+    ) -> Result<()> {
+        if strict {
+            self.check_current(place, snapshot)?;
+        }
+        let known = slot.core.position().epoch;
+        // A core that follows no log yet takes the epoch that it meets.
+        if snapshot.state.readable() && (snapshot.position.epoch == known || known == Epoch(0)) {
             return Ok(());
         }
         self.routes.stale_topology.notify_one();
@@ -213,6 +339,15 @@ fn packed(mut edges: Vec<(ObjectId, EdgeValue)>) -> tao_schema::edges::PackedEdg
         packed.push(id2, value.time, &value.fields.0);
     }
     packed.finish()
+}
+
+/// Whether another region may do better: not with what is wrong with the request itself, or with its token.
+const fn goes_up(error: &Error) -> bool {
+    !matches!(error.code, ErrorCode::InvalidArgument | ErrorCode::NoSuchShard | ErrorCode::Overloaded)
+}
+
+fn token_rule(token: Option<Position>, as_of: Position) -> String {
+    token.map_or_else(String::new, |token| format!("R21 AtLeast: right at {as_of}, token {token}"))
 }
 
 fn other_kind() -> Error {

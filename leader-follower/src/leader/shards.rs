@@ -1,23 +1,29 @@
-//! The shards that a leader serves: their cores, and who listens to them.
+//! The shards of the cluster in this leader: their cores, what they are told, and who listens to them.
+//!
+//! Every leader keeps all of them: a standby's ring is as full as the owner's, so that whoever takes over can go on
+//! with the owner's subscribers (R16). Own commits and what the log brings meet in the core: one queue (R6).
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tao_schema::ids::{Epoch, Position, Seq, ShardId};
-use tao_schema::rows::{ShardChange, ShardState};
+use tao_schema::rows::{EpochStart, ShardChange, ShardState};
 use tao_shard_store::store::ShardRow;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::metrics::LeaderMetrics;
 use super::stream::Wake;
-use crate::core::{CoreOptions, Entries, SharedShard};
+use crate::core::{CoreOptions, Entries, EpochVerdict, Published, SharedShard};
 use crate::engine::CacheEngine;
 use crate::lanes::CommitSink;
 
-/// All shards of the cluster; those used are open.
+/// Seqs that may wait for their own commit to be told; one more, and the shard counts as written by others.
+const UNCLAIMED: usize = 64;
+
+/// All shards of the cluster.
 pub(super) struct Shards {
     engine: Arc<dyn CacheEngine>,
     options: CoreOptions,
@@ -25,29 +31,33 @@ pub(super) struct Shards {
     slots: Box<[OnceLock<Arc<Slot>>]>,
     metrics: Arc<LeaderMetrics>,
     stale_topology: Arc<Notify>,
-    /// Shards whose log held what this leader did not publish, since the last look.
-    strangers: Mutex<HashSet<ShardId, foldhash::fast::RandomState>>,
+    /// Told of own commits: they prove what the log brought before them.
+    committed: OnceLock<Box<dyn Fn(ShardId) + Send + Sync>>,
 }
 
 /// One shard.
 pub(super) struct Slot {
     pub(super) shard: ShardId,
     pub(super) core: SharedShard,
-    /// Set once the shard row was read and the core opened. Whoever comes first opens for all.
-    pub(super) opened: OnceCell<()>,
+    /// Whether the log is followed: entries may be served, and subscribers are answered.
+    open: watch::Sender<bool>,
+    /// Whether the log's changes go into the core: since the first that came again at a start, or the opening.
+    follows: AtomicBool,
     state: AtomicU8,
-    start: Mutex<Start>,
     subscribers: Mutex<Vec<Arc<Wake>>>,
-    /// The last audit's seq, and when its read began.
-    audited: Mutex<Option<(Seq, Instant)>>,
+    foreign: Mutex<Foreign>,
 }
 
-/// Whether the core has been given a row to start from.
-enum Start {
-    /// Not yet; and the last own commit, of inverses that other leaders' shards get here: the row that is being read
-    /// may be older.
-    Awaited(Option<Position>),
-    Done,
+/// What the log brought that this leader has not (yet) heard of from its own lanes.
+#[derive(Default)]
+struct Foreign {
+    unclaimed: Vec<(Seq, Instant)>,
+    /// Another leader writes here, or an own commit's outcome was not known.
+    found: bool,
+    /// Own commits up to here.
+    own: Seq,
+    /// The first own commit that waits for one before it, and since when.
+    waiting: Option<(Position, Instant)>,
 }
 
 impl Shards {
@@ -59,7 +69,13 @@ impl Shards {
         stale_topology: Arc<Notify>,
     ) -> Self {
         let slots = (0..shards).map(|_| OnceLock::new()).collect();
-        Self { engine, options, slots, metrics, stale_topology, strangers: Mutex::default() }
+        Self { engine, options, slots, metrics, stale_topology, committed: OnceLock::new() }
+    }
+
+    /// Who is told of each own commit. Once.
+    pub(super) fn on_committed(&self, told: impl Fn(ShardId) + Send + Sync + 'static) {
+        // Set twice, the first stays: there is one leader around this.
+        let _ = self.committed.set(Box::new(told));
     }
 
     pub(super) fn entries(&self) -> &dyn Entries {
@@ -76,113 +92,210 @@ impl Shards {
         Some(place.get_or_init(|| Arc::new(Slot::new(shard, self.options))))
     }
 
-    /// The shard's slot, if it is open.
-    pub(super) fn open_slot(&self, shard: ShardId) -> Option<&Arc<Slot>> {
-        self.slots.get(usize::from(shard.0))?.get().filter(|slot| slot.opened.initialized())
-    }
-
-    /// The open shards.
+    /// The shards that are open.
     pub(super) fn all_open(&self) -> impl Iterator<Item = &Arc<Slot>> {
-        self.slots.iter().filter_map(OnceLock::get).filter(|slot| slot.opened.initialized())
+        self.slots.iter().filter_map(OnceLock::get).filter(|slot| slot.is_open())
     }
 
-    /// Starts to serve a shard whose row was read; or where this leader has committed since, for that commit was
-    /// published to nobody, and no other will follow `position` (R6).
-    pub(super) fn open(&self, slot: &Slot, position: Position, state: ShardState) {
-        slot.state.store(state.number(), Ordering::Release);
-        let mut start = slot.start.lock();
-        let position = match *start {
-            Start::Awaited(Some(committed)) => position.max(committed),
-            Start::Awaited(None) | Start::Done => position,
-        };
-        let opened = slot.core.with(|core| core.open(position));
-        *start = Start::Done;
-        drop(start);
-        match opened {
-            Ok(()) => {
-                self.metrics.open_shards.inc();
+    /// The log starts anew: nothing of the shard is served until it has caught up. `void`: what is cached may be wrong,
+    /// here and at the subscribers.
+    pub(super) fn close(&self, slot: &Slot, void: bool) {
+        if slot.open.send_replace(false) {
+            self.metrics.open_shards.dec();
+        }
+        slot.core.with(|core| {
+            slot.follows.store(false, Ordering::Release);
+            core.on_lost();
+            if void {
+                core.forget();
             }
-            Err(backwards) => self.lost(slot, &backwards),
+        });
+    }
+
+    /// Before the first replayed change of a shard, the one after `from` (R17).
+    pub(super) fn replay_from(&self, slot: &Slot, from: Position) {
+        let opened = slot.core.with(|core| {
+            let opened = core.open_replaying(from);
+            slot.follows.store(opened.is_ok(), Ordering::Release);
+            opened
+        });
+        if let Err(backwards) = opened {
+            tracing::warn!(%backwards, "a change from before the shard's history is not replayed");
         }
     }
 
-    /// The shards whose log held what this leader did not publish, since the last call.
-    pub(super) fn take_strangers(&self) -> HashSet<ShardId, foldhash::fast::RandomState> {
-        std::mem::take(&mut *self.strangers.lock())
-    }
-
-    /// Compares the core with a row that was read from `began` on; `committing`: since when a commit of this leader
-    /// has been under way (R8).
-    pub(super) fn audit(&self, slot: &Slot, row: &ShardRow, began: Instant, committing: Option<Instant>) {
+    /// Serves a shard whose log has come to everything that `row` shows. Answers whether the log had brought all of it.
+    pub(super) fn opened(&self, slot: &Slot, row: &ShardRow) -> bool {
         slot.state.store(row.state.number(), Ordering::Release);
-        let known = slot.core.position();
-        let position = Position { shard: row.shard, epoch: row.epoch, seq: row.seq };
-        let before = slot.audited.lock().replace((row.seq, began));
-        if row.epoch != known.epoch {
-            if row.epoch > known.epoch {
-                self.reset(slot, position, "epoch");
+        let entries = self.entries();
+        let at = position_of(row);
+        let opened = slot.core.with(|core| {
+            let known = core.position();
+            // It started anew on the way, and is further already.
+            let opened = if core.is_continuous() && (known.epoch, known.seq) >= (at.epoch, at.seq) {
+                Ok(true)
+            } else {
+                core.opened_at(at, entries)
+            };
+            slot.follows.store(opened.is_ok(), Ordering::Release);
+            opened
+        });
+        match opened {
+            Ok(whole) => {
+                if !slot.open.send_replace(true) {
+                    self.metrics.open_shards.inc();
+                }
+                slot.wake();
+                whole
             }
-            self.stale_topology.notify_one();
-            return;
+            Err(backwards) => {
+                self.lost(slot, &backwards);
+                true
+            }
         }
-        let Some((seq, earlier)) = before else { return };
-        // An own commit that was under way at the earlier read may be what that read saw: it will be published. One
-        // that hangs does not keep a stranger's change from being noticed.
-        let own = committing.is_some_and(|since| since <= earlier && since.elapsed() < LONGEST_COMMIT);
-        if known.seq < seq && !own {
-            self.reset(slot, position, "audit");
+    }
+
+    /// A change that the log brought; `visible`: for certain (R7). Answers whether it is held now.
+    pub(super) fn tailed(
+        &self,
+        slot: &Slot,
+        change: &Arc<ShardChange>,
+        state: ShardState,
+        visible: bool,
+    ) -> bool {
+        slot.state.store(state.number(), Ordering::Release);
+        if !slot.follows() {
+            return false;
         }
+        let (published, held, waits) = slot.core.with(|core| {
+            let published = core.on_tailed(Arc::clone(change), visible, self.entries());
+            (published, core.held().is_some(), core.first_waiting())
+        });
+        slot.note_foreign(change.seq);
+        // The log is contiguous: what it brings can only wait if something before it was never brought.
+        let missing = waits.is_some_and(|first| first.epoch == change.epoch && first.seq <= change.seq);
+        if published.gap || (missing && slot.is_open()) {
+            self.reset(slot, change.position(), "gap");
+        } else if !published.changes.is_empty() {
+            slot.wake();
+        }
+        held
+    }
+
+    /// The shard row was read at `row` on the server that is followed.
+    pub(super) fn visible(&self, slot: &Slot, row: &ShardRow) {
+        let entries = self.entries();
+        let published = slot.core.with(|core| core.on_visible(position_of(row), entries));
+        if !published.changes.is_empty() {
+            slot.wake();
+        }
+    }
+
+    /// An epoch begins in the log (R19, R24).
+    pub(super) fn epoch(&self, slot: &Slot, start: EpochStart) {
+        let entries = self.entries();
+        match slot.core.with(|core| core.on_epoch(start, entries)) {
+            EpochVerdict::Known | EpochVerdict::Learned => return,
+            EpochVerdict::Continues => {}
+            EpochVerdict::Flushed => {
+                // Seqs begin again below what was.
+                *slot.foreign.lock() = Foreign { found: true, ..Foreign::default() };
+                self.metrics.reset("epoch");
+                tracing::warn!(shard = %slot.shard, epoch = %start.epoch, first_seq = %start.first_seq,
+                    "the epoch before was cut off below what was known here: shard cache dropped");
+            }
+            EpochVerdict::Gap => {
+                let end = Seq(start.first_seq.0.saturating_sub(1));
+                self.reset(slot, Position { shard: slot.shard, epoch: start.epoch, seq: end }, "gap");
+            }
+        }
+        // The topology follows a promotion, not the other way round.
+        self.stale_topology.notify_one();
+        slot.wake();
+    }
+
+    /// Compares with a shard row that was read before a nonce which has come through since: everything that it shows
+    /// must be known (R8). Answers whether it is.
+    pub(super) fn audit(&self, slot: &Slot, row: &ShardRow) -> bool {
+        let known = slot.core.with(|core| match core.held() {
+            // Visible by now or soon: it is here.
+            Some(held) => held,
+            None => core.position(),
+        });
+        if (known.epoch, known.seq) >= (row.epoch, row.seq) || !slot.is_open() {
+            return true;
+        }
+        self.reset(slot, position_of(row), "audit");
+        false
+    }
+
+    /// Own commits that have waited too long for those before them (R6).
+    pub(super) fn give_up_waiting(&self, slot: &Slot, patience: Duration) -> bool {
+        let first = slot.core.with(|core| core.first_waiting());
+        let mut foreign = slot.foreign.lock();
+        match (first, foreign.waiting) {
+            (None, _) => foreign.waiting = None,
+            (Some(first), Some((known, since))) if first == known => {
+                if since.elapsed() >= patience {
+                    foreign.waiting = None;
+                    drop(foreign);
+                    self.reset(slot, first, "gap");
+                    return true;
+                }
+            }
+            (Some(first), _) => foreign.waiting = Some((first, Instant::now())),
+        }
+        false
     }
 
     /// Drops what is cached and goes on from `position`, which the database was seen at.
     fn reset(&self, slot: &Slot, position: Position, reason: &'static str) {
         self.metrics.reset(reason);
-        self.strangers.lock().insert(slot.shard);
-        tracing::info!(shard = %slot.shard, %position, reason, "shard cache dropped");
+        slot.foreign.lock().found = true;
+        tracing::warn!(shard = %slot.shard, %position, reason, "shard cache dropped");
         match slot.core.with(|core| core.reset(position, self.entries())) {
-            Ok(_) => slot.wake(),
-            // Own commits have passed the audit's read meanwhile.
-            Err(backwards) if backwards.known.epoch == position.epoch && reason == "audit" => {}
+            Ok(_) => {}
+            // What came meanwhile is further than what was read.
+            Err(backwards) if backwards.known.epoch >= position.epoch => {}
             Err(backwards) => self.lost(slot, &backwards),
         }
+        slot.wake();
     }
 
     /// The database knows less than was committed there: nothing is served from memory any more.
     fn lost(&self, slot: &Slot, backwards: &crate::core::Backwards) {
         tracing::error!(%backwards, "the database has lost changes; the shard is served uncached");
-        slot.core.with(|core| core.on_lost());
+        self.metrics.reset("backwards");
+        if slot.open.send_replace(false) {
+            self.metrics.open_shards.dec();
+        }
+        slot.core.with(|core| {
+            slot.follows.store(false, Ordering::Release);
+            core.on_lost();
+        });
     }
 }
-
-/// A commit under way for longer than this is not waited for by the audit.
-const LONGEST_COMMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl CommitSink for Shards {
     fn committed(&self, change: &Arc<ShardChange>) {
         let Some(slot) = self.slot(change.shard) else { return };
-        if let Start::Awaited(committed) = &mut *slot.start.lock() {
-            // Nothing is cached and nobody listens; but the row that the shard is opened with may be read already.
-            *committed = (*committed).max(Some(change.position()));
-            return;
-        }
-        let gap = slot.core.with(|core| {
-            let published = core.on_commit(Arc::clone(change), self.entries());
-            // Without a tail nobody brings what another leader committed before this: go on from here (R6). With one,
-            // the change waits in the core for those before it.
-            if published.gap || core.waiting() > 0 {
-                return Some(core.reset(change.position(), self.entries()));
+        slot.claim(change.seq);
+        let Published { changes, gap } = slot.core.with(|core| {
+            if slot.follows() {
+                core.on_commit(Arc::clone(change), self.entries())
+            } else {
+                // The log will bring it: nothing is cached that it could be missing in.
+                Published::default()
             }
-            None
         });
-        match gap {
-            None => {}
-            Some(Ok(_)) => {
-                self.metrics.reset("gap");
-                self.strangers.lock().insert(slot.shard);
-            }
-            Some(Err(backwards)) => self.lost(slot, &backwards),
+        if gap {
+            self.reset(slot, change.position(), "gap");
+        } else if !changes.is_empty() {
+            slot.wake();
         }
-        slot.wake();
+        if let Some(told) = self.committed.get() {
+            told(change.shard);
+        }
     }
 
     fn not_owned(&self, shard: ShardId, found: Option<(Epoch, ShardState)>) {
@@ -196,18 +309,67 @@ impl Slot {
         Self {
             shard,
             core: SharedShard::new(shard, options),
-            opened: OnceCell::new(),
+            open: watch::Sender::new(false),
+            follows: AtomicBool::new(false),
             state: AtomicU8::new(ShardState::Serving.number()),
-            start: Mutex::new(Start::Awaited(None)),
             subscribers: Mutex::default(),
-            audited: Mutex::default(),
+            foreign: Mutex::default(),
         }
+    }
+
+    /// Whether the log is followed and has caught up.
+    pub(super) fn is_open(&self) -> bool {
+        *self.open.borrow()
+    }
+
+    /// Waits until it is. Cancel-safe.
+    pub(super) async fn opened(&self) {
+        // The sender lives as long as this slot.
+        let _ = self.open.subscribe().wait_for(|open| *open).await;
+    }
+
+    /// Whether the core follows its log, or replays it: changes have a place in it.
+    pub(super) fn follows(&self) -> bool {
+        self.follows.load(Ordering::Acquire)
     }
 
     /// The state of the shard row as last seen.
     pub(super) fn state(&self) -> ShardState {
         // Only numbers of states are ever stored.
         ShardState::from_number(self.state.load(Ordering::Acquire)).unwrap_or(ShardState::Gone)
+    }
+
+    /// The change that is not known to be visible yet.
+    pub(super) fn held(&self) -> Option<Position> {
+        self.core.with(|core| core.held())
+    }
+
+    /// Whether others have written since the last call, `settle` being how long an own commit's answer may be behind
+    /// the log.
+    pub(super) fn take_foreign(&self, settle: Duration) -> bool {
+        let mut foreign = self.foreign.lock();
+        let before = foreign.unclaimed.len();
+        foreign.unclaimed.retain(|(_, since)| since.elapsed() < settle);
+        let old = foreign.unclaimed.len() < before;
+        std::mem::take(&mut foreign.found) || old
+    }
+
+    fn note_foreign(&self, seq: Seq) {
+        let mut foreign = self.foreign.lock();
+        if seq <= foreign.own {
+            return;
+        }
+        if foreign.unclaimed.len() >= UNCLAIMED {
+            foreign.unclaimed.clear();
+            foreign.found = true;
+        }
+        foreign.unclaimed.push((seq, Instant::now()));
+    }
+
+    fn claim(&self, seq: Seq) {
+        let mut foreign = self.foreign.lock();
+        foreign.own = foreign.own.max(seq);
+        foreign.unclaimed.retain(|(known, _)| *known != seq);
     }
 
     /// Tells a subscriber of every change from now on.
@@ -227,4 +389,8 @@ impl Slot {
             wake.mark(self.shard);
         }
     }
+}
+
+const fn position_of(row: &ShardRow) -> Position {
+    Position { shard: row.shard, epoch: row.epoch, seq: row.seq }
 }

@@ -68,20 +68,24 @@ impl Inner {
         Err(unknown("earlier attempts of this write keep going away"))
     }
 
-    /// Commits through the shard's lane, then waits for the other sides.
+    /// Commits through the shard's lane, then waits for the other sides; or leaves it to the master region.
     async fn order(self: &Arc<Self>, request: WriteRequest, deadline: Instant) -> Result<WriteAnswer> {
         let shard = self.schema.ordering_shard(&request)?;
-        self.open(shard, deadline).await?;
-        let together = |other| {
-            // A shard that is not open might be opened at a position before this write: leave it to the outbox.
-            self.shards.open_slot(other)?;
-            self.routes.together(shard, other)
-        };
+        if !self.routes.place(shard)?.master {
+            if request.forwarded {
+                return Err(self.routes.not_master(shard));
+            }
+            return self.write_up(shard, request, deadline).await;
+        }
+        let together = |other| self.routes.together(shard, other);
         let Translated { ops, keys, pairs } = translate(&self.schema, request.ops, together)?;
         let permits = self.inverses.reserve(shard, pairs.len())?;
         let request = RequestKey { id: request.id, age: request.age };
         let written = self.submit(shard, Some(request), ops, permits, deadline)?.wait(deadline).await?;
-        Ok(self.acknowledge(written, keys, &pairs, deadline).await)
+        let mut answer = self.acknowledge(written, keys, &pairs, deadline).await;
+        // Taken after the commit: not earlier than that.
+        answer.reply.time = self.routes.group(shard).ok().and_then(|(group, _)| group.health.latest());
+        Ok(answer)
     }
 
     /// Puts a unit into its lane. What follows a commit follows whether the caller still waits or not.
@@ -173,9 +177,11 @@ impl Inner {
             let shard = edge.id1.shard();
             keys.push(Key::List(edge.list()));
             let op = StoreOp::InverseApply { edge, value, origin };
-            let submitted = match self.open(shard, deadline).await {
-                Ok(_) => self.submit(shard, None, vec![op], Vec::new(), deadline),
-                Err(error) => Err(error),
+            // Never sent on: whoever carries it finds the master by a newer topology (R18).
+            let submitted = if self.routes.is_master(shard) {
+                self.submit(shard, None, vec![op], Vec::new(), deadline)
+            } else {
+                Err(self.routes.not_master(shard))
             };
             match submitted {
                 Ok(submitted) => waiting.push(submitted),

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use tao_schema::ids::HostGroupId;
 use tao_schema::topology::{Dsn, Topology};
 use tao_shard_store::fleet::{Fleet, FleetOptions, ServerBinary};
+use tao_shard_store::log::SharedDatabase;
 use tao_shard_store::memory::{MemoryDatabase, MemoryOptions, MemoryStore};
-use tao_shard_store::store::SharedStore;
 
 use super::{DevOptions, REGION};
 use crate::config::StorageConfig;
@@ -173,7 +173,7 @@ impl Storage {
                 .iter()
                 .enumerate()
                 .map(|(index, database)| {
-                    let store: SharedStore = Arc::new(MemoryStore::open(database));
+                    let store: SharedDatabase = Arc::new(MemoryStore::open(database));
                     (HostGroupId(index as u16 + 1), store)
                 })
                 .collect()),

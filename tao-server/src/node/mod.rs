@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Result;
 use arc_swap::ArcSwap;
 use tao_client::connection::ConnectionOptions;
+use tao_leader_follower::clock::BootClock;
 use tao_leader_follower::core::CoreOptions;
 use tao_leader_follower::follower::{
     Follower, FollowerContext, FollowerHandle, FollowerMetrics, FollowerOptions,
@@ -34,7 +35,7 @@ use crate::config::NodeConfig;
 use crate::grpc::{FollowerInspect, FollowerService, LeaderInspect, LeaderService, Metadata, ServiceLimits};
 use crate::health::{Health, State};
 use crate::peers::GrpcPeers;
-use crate::stores::Stores;
+use crate::stores::{OneRegion, Stores};
 
 pub use plan::{Plan, Role};
 pub use run::{Signals, run_until_signal};
@@ -136,7 +137,9 @@ impl Node {
                     node: config.name.clone(),
                     schema,
                     cluster: view,
-                    stores,
+                    databases: stores,
+                    remote: Arc::new(OneRegion),
+                    clock: Arc::new(BootClock),
                     peers,
                     stale_topology: Arc::default(),
                 };

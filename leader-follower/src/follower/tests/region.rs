@@ -10,12 +10,15 @@ use tao_schema::edges::Edge;
 use tao_schema::ids::{AssocType, EdgeKey, HostGroupId, ListKey, RequestId, Time};
 use tao_schema::ops::{Demand, WriteOp, WriteReply};
 use tao_schema::session::Session;
+use tao_shard_store::log::SharedDatabase;
 use tao_shard_store::memory::{MemoryDatabase, MemoryOptions, MemoryStore};
 use tao_shard_store::store::{ReadKey, Row, SharedStore};
 
 use super::*;
+use crate::clock::RuntimeClock;
 use crate::core::Body;
 use crate::leader::{Leader as LeaderNode, LeaderContext, LeaderHandle, LeaderOptions};
+use crate::ports::RemoteDatabases;
 
 const FRIEND: AssocType = AssocType(1);
 const USERS: u64 = 12;
@@ -27,6 +30,15 @@ struct LatePeers(RwLock<HashMap<String, Arc<dyn LeaderPeer>>>);
 impl LeaderPeers for LatePeers {
     fn leader(&self, name: &str) -> Option<Arc<dyn LeaderPeer>> {
         self.0.read().get(name).cloned()
+    }
+}
+
+/// No server elsewhere can be reached.
+struct Nowhere;
+
+impl RemoteDatabases for Nowhere {
+    fn server(&self, _group: HostGroupId, _region: &str) -> Option<SharedDatabase> {
+        None
     }
 }
 
@@ -44,12 +56,14 @@ async fn region() -> Region {
     store.create_shards(&shards, Epoch(1)).await.unwrap();
     let (schema, peers) = (Arc::new(GraphSchema::demo()), Arc::new(LatePeers::default()));
     let start_leader = |name: &str| {
-        let store: SharedStore = Arc::new(MemoryStore::open(&database));
+        let store: SharedDatabase = Arc::new(MemoryStore::open(&database));
         let context = LeaderContext {
             node: name.to_owned(),
             schema: Arc::clone(&schema),
             cluster: Arc::clone(&cluster),
-            stores: HashMap::from([(HostGroupId(1), store)]),
+            databases: HashMap::from([(HostGroupId(1), store)]),
+            remote: Arc::new(Nowhere),
+            clock: Arc::new(RuntimeClock::start()),
             peers: Arc::clone(&peers) as _,
             stale_topology: Arc::default(),
         };

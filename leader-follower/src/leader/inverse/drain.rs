@@ -12,7 +12,7 @@ use super::Inverses;
 
 impl Inverses {
     /// Drains in the background, until the end of the outbox was seen once or the leader stops. Asked for when the
-    /// shard is opened, and whenever its log turns out to hold what this leader did not publish (R23): another leader
+    /// shard becomes this leader's, and whenever its log turns out to hold what this leader did not publish (R23): another leader
     /// may have left outbox rows and died, and so does an own commit whose outcome is found out too late.
     pub(crate) fn drain(self: &Arc<Self>, shard: ShardId) {
         match self.draining.lock().entry(shard) {
@@ -75,8 +75,10 @@ impl Inverses {
         shard: ShardId,
         after: Option<tao_schema::ids::EdgeKey>,
     ) -> Result<Vec<PendingInverse>, StoreError> {
-        let store = match self.routes.group(shard) {
-            Ok((group, _)) => Arc::clone(&group.store),
+        let store = match self.routes.place(shard) {
+            // The new master drains it.
+            Ok(place) if !place.master => return Ok(Vec::new()),
+            Ok(place) => Arc::clone(&place.group.database),
             Err(error) => {
                 let kind = tao_shard_store::StoreErrorKind::Unavailable;
                 return Err(StoreError::new(kind, error.message));

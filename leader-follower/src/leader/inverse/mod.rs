@@ -259,7 +259,9 @@ impl Inverses {
         let failures = carry.failures.fetch_add(1, Ordering::Relaxed);
         self.metrics.inverse_retries.inc();
         let gone = carry.applied.load(Ordering::Acquire) && error.code == ErrorCode::NotOwner;
-        if gone || self.stop.is_cancelled() {
+        // Whoever orders the shard now drains what its database has; what that has lost must not be applied (H27).
+        let deposed = !self.routes.is_master(carry.row.edge.id1.shard());
+        if gone || deposed || self.stop.is_cancelled() {
             self.end(&carry);
             return;
         }

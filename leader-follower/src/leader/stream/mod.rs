@@ -37,10 +37,8 @@ pub struct StreamOptions {
     pub commands: usize,
     /// Between two heartbeats (R10).
     pub heartbeat: Duration,
-    /// How long opening a shard for a subscriber may take.
+    /// How long a subscriber's shard may wait for its log to be followed.
     pub open: Duration,
-    /// Shards opened at the same time for one subscriber.
-    pub parallel_opens: usize,
 }
 
 impl Default for StreamOptions {
@@ -52,7 +50,6 @@ impl Default for StreamOptions {
             commands: 64,
             heartbeat: Duration::from_millis(500),
             open: Duration::from_secs(2),
-            parallel_opens: 64,
         }
     }
 }

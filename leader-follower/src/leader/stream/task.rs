@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tao_schema::ids::{Position, ShardId};
-use tao_schema::stream::{StreamMessage, SubscribeShard};
+use tao_schema::ids::{HostGroupId, Position, PrimaryTime, ShardId};
+use tao_schema::rows::ShardState;
+use tao_schema::stream::{GroupAge, StreamMessage, SubscribeShard};
 use tao_schema::{Error, Result};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::super::Inner;
 use super::cursor::Cursor;
@@ -26,7 +27,6 @@ pub(super) struct Subscriber {
     /// Shards asked for, until they are open.
     wanted: HashMap<ShardId, Option<Position>>,
     opening: JoinSet<(ShardId, Result<()>)>,
-    turns: Arc<Semaphore>,
     cursors: HashMap<ShardId, Cursor>,
 }
 
@@ -41,7 +41,6 @@ impl Subscriber {
         inner.metrics.streams.inc();
         Self {
             room: Arc::new(Semaphore::new(room(&inner) as usize)),
-            turns: Arc::new(Semaphore::new(inner.options.stream.parallel_opens.max(1))),
             inner,
             name,
             wake: Arc::default(),
@@ -119,7 +118,7 @@ impl Subscriber {
         }
     }
 
-    /// In a task: a database that is slow must not hold up the other shards.
+    /// In a task: a log that is not followed yet must not hold up the other shards.
     fn open(&mut self, shard: ShardId, from: Option<Position>) {
         if self.cursors.remove(&shard).is_some() {
             self.unlisten(shard);
@@ -127,13 +126,8 @@ impl Subscriber {
         if self.wanted.insert(shard, from).is_some() {
             return;
         }
-        let (inner, turns) = (Arc::clone(&self.inner), Arc::clone(&self.turns));
-        self.opening.spawn(async move {
-            // Never closed.
-            let _turn = turns.acquire().await;
-            let deadline = Instant::now() + inner.options.stream.open;
-            (shard, inner.open(shard, deadline).await.map(|_| ()))
-        });
+        let inner = Arc::clone(&self.inner);
+        self.opening.spawn(async move { (shard, await_open(&inner, shard).await) });
     }
 
     async fn opened(&mut self, shard: ShardId, result: Result<()>) -> Step {
@@ -142,7 +136,7 @@ impl Subscriber {
         match result {
             Err(error) => self.send(StreamMessage::Refused { shard, error }).await,
             Ok(()) => {
-                if let Some(slot) = self.inner.shards.open_slot(shard) {
+                if let Some(slot) = self.inner.shards.slot(shard) {
                     slot.listen(&self.wake);
                 }
                 self.cursors.insert(shard, Cursor::Ahead(from));
@@ -160,10 +154,13 @@ impl Subscriber {
 
     async fn pass_on_shard(&mut self, shard: ShardId) -> Step {
         let Some(cursor) = self.cursors.get_mut(&shard) else { return Ok(()) };
-        let Some(slot) = self.inner.shards.open_slot(shard) else { return Ok(()) };
+        // While its log starts anew nothing is said; it wakes its subscribers when it has caught up.
+        let Some(slot) = self.inner.shards.slot(shard).filter(|slot| slot.is_open()) else { return Ok(()) };
         for message in cursor.advance(&slot.core) {
-            if matches!(message, StreamMessage::Reset { .. }) {
-                self.inner.metrics.stream_resets.inc();
+            match &message {
+                StreamMessage::Reset { .. } => drop(self.inner.metrics.stream_resets.inc()),
+                StreamMessage::Epoch { .. } => drop(self.inner.metrics.stream_epochs.inc()),
+                _ => {}
             }
             self.send(message).await?;
         }
@@ -173,6 +170,8 @@ impl Subscriber {
     /// Behind everything that was marked, and everything that was not: a heartbeat that vouches for a shard has looked
     /// at it (H9).
     async fn beat(&mut self, probe: u64) -> Step {
+        // First, what is known; then everything is passed on. The other way round it would vouch for what came between.
+        let known = if probe == 0 { Vec::new() } else { self.known() };
         let _ = self.wake.take();
         let shards: Vec<ShardId> = self.cursors.keys().copied().collect();
         for shard in shards {
@@ -181,7 +180,38 @@ impl Subscriber {
         let positions = self.cursors.values().filter_map(Cursor::sent).collect();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let sent_unix_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        self.send(StreamMessage::Heartbeat { positions, sent_unix_ms, probe, ages: Vec::new() }).await
+        let ages = self.ages(known);
+        self.send(StreamMessage::Heartbeat { positions, sent_unix_ms, probe, ages }).await
+    }
+
+    /// Since when the log of each host group is known.
+    fn known(&self) -> Vec<(HostGroupId, Duration, PrimaryTime)> {
+        let groups = self.inner.routes.groups.values();
+        groups.filter_map(|group| group.health.known_at().map(|(at, time)| (group.id, at, time))).collect()
+    }
+
+    /// How old that is now, and the shards of this stream that it is true of: none that is fenced, or whose log is lost
+    /// (R20).
+    fn ages(&self, known: Vec<(HostGroupId, Duration, PrimaryTime)>) -> Vec<GroupAge> {
+        let cluster = self.inner.routes.cluster.load();
+        let mut shards: HashMap<HostGroupId, Vec<ShardId>> = HashMap::new();
+        for (shard, cursor) in &self.cursors {
+            let vouched = |slot: &Arc<super::super::shards::Slot>| {
+                slot.is_open() && slot.state() == ShardState::Serving && slot.core.is_continuous()
+            };
+            if let Some((group, _)) = cluster.placement.host_group(*shard)
+                && cursor.sent().is_some()
+                && self.inner.shards.slot(*shard).is_some_and(vouched)
+            {
+                shards.entry(group).or_default().push(*shard);
+            }
+        }
+        let age = |(host_group, at, time)| {
+            let shards = shards.remove(&host_group)?;
+            let age = self.inner.routes.groups.get(&host_group)?.health.since(at);
+            Some(GroupAge { host_group, age, time, shards })
+        };
+        known.into_iter().filter_map(age).collect()
     }
 
     /// Waits for room: meanwhile the ring goes on, and the cursors find out.
@@ -200,10 +230,22 @@ impl Subscriber {
     }
 
     fn unlisten(&self, shard: ShardId) {
-        if let Some(slot) = self.inner.shards.open_slot(shard) {
+        if let Some(slot) = self.inner.shards.slot(shard) {
             slot.unlisten(&self.wake);
         }
     }
+}
+
+/// Waits for the shard's log, not for ever: the subscriber asks again.
+async fn await_open(inner: &Inner, shard: ShardId) -> Result<()> {
+    let slot = inner.slot(shard)?;
+    let patience = inner.options.stream.open;
+    timeout(patience, slot.opened()).await.map_err(|_| {
+        Error::unavailable(format!(
+            "leader {} does not follow the log of shard {shard} yet",
+            inner.routes.name
+        ))
+    })
 }
 
 /// Bytes that may wait for one reader.
@@ -217,7 +259,10 @@ fn room(inner: &Inner) -> u32 {
 fn bytes_of(message: &StreamMessage) -> u32 {
     let bytes = match message {
         StreamMessage::Change(change) => weight(change),
-        StreamMessage::Heartbeat { positions, .. } => size_of_val(positions.as_slice()),
+        StreamMessage::Heartbeat { positions, ages, .. } => {
+            size_of_val(positions.as_slice())
+                + ages.iter().map(|age| size_of_val(age.shards.as_slice())).sum::<usize>()
+        }
         StreamMessage::Subscribed { .. }
         | StreamMessage::Epoch { .. }
         | StreamMessage::Reset { .. }

@@ -14,7 +14,7 @@ fn edges(fill: &FillReply) -> usize {
 #[tokio::test(start_paused = true)]
 async fn callers_of_one_key_share_a_read_and_are_woken_when_its_caller_goes_away() {
     let world = World::new().await;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let shard = world.shard_of("leader-1", 0);
     let a = object(shard, 1);
     node.write(add(a, FOLLOWS, a, 1)).await.unwrap();
@@ -47,7 +47,7 @@ async fn callers_of_one_key_share_a_read_and_are_woken_when_its_caller_goes_away
 #[tokio::test(start_paused = true)]
 async fn a_shared_fill_that_is_too_old_for_a_token_is_not_taken() {
     let world = World::new().await;
-    let (node, other) = (world.start("leader-1"), world.start("leader-2"));
+    let (node, other) = (world.start("leader-1").await, world.start("leader-2").await);
     let shard = world.shard_of("leader-1", 0);
     let a = object(shard, 1);
     let key = FillKey::List { key: list(a, FOLLOWS), edges: 10 };
@@ -57,7 +57,7 @@ async fn a_shared_fill_that_is_too_old_for_a_token_is_not_taken() {
     let slow = node.handle.inner.fills.join(FillKey::List { key: list(a, FOLLOWS), edges: 64 });
     let crate::fills::Join::Lead(guard) = slow else { panic!("nobody else fills") };
     let old = {
-        let slot = node.handle.inner.open(shard, soon()).await.unwrap();
+        let slot = node.handle.inner.slot(shard).unwrap();
         let (key, position) = (crate::core::Key::List(list(a, FOLLOWS)), slot.core.position());
         let body = crate::core::Body::List(Default::default());
         let entries = node.handle.inner.shards.entries();
@@ -80,7 +80,7 @@ async fn a_shared_fill_that_is_too_old_for_a_token_is_not_taken() {
 #[tokio::test(start_paused = true)]
 async fn a_token_beyond_the_database_is_lost() {
     let world = World::new().await;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let shard = world.shard_of("leader-1", 0);
     let a = object(shard, 1);
     let beyond = Position { shard, epoch: Epoch(1), seq: Seq(77) };
@@ -91,7 +91,7 @@ async fn a_token_beyond_the_database_is_lost() {
     node.read(ReadOp::ObjectGet(a), None).await.unwrap();
     // Without trust in memory, too: the database's seq says nothing about another epoch's.
     node.write(add(a, FOLLOWS, a, 1)).await.unwrap();
-    node.handle.inner.open(shard, soon()).await.unwrap().core.with(|core| core.on_lost());
+    node.handle.inner.slot(shard).unwrap().core.with(|core| core.on_lost());
     assert_code(node.read(ReadOp::ObjectGet(a), Some(newer)).await, ErrorCode::NotOwner);
     assert_code(node.fill(FillKey::Object(a), Some(newer)).await, ErrorCode::NotOwner);
     let older = Position { epoch: Epoch(0), seq: Seq(1), ..beyond };
@@ -102,7 +102,7 @@ async fn a_token_beyond_the_database_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn a_fill_brings_a_prefix_that_others_can_use() {
     let world = World::new().await;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let shard = world.shard_of("leader-1", 0);
     let a = object(shard, 1);
     for at in 0..80 {
@@ -120,7 +120,7 @@ async fn a_fill_brings_a_prefix_that_others_can_use() {
 #[tokio::test(start_paused = true)]
 async fn deep_reads_go_to_the_index() {
     let world = World::new().await;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let shard = world.shard_of("leader-1", 0);
     let a = object(shard, 1);
     for at in 0..90 {

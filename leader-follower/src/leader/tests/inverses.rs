@@ -6,7 +6,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn both_sides_of_a_pair_are_acknowledged() {
     let world = World::new().await;
-    let (one, two) = (world.start("leader-1"), world.start("leader-2"));
+    let (one, two) = (world.start("leader-1").await, world.start("leader-2").await);
     let here = world.shard_of("leader-1", 0);
     // On the same server: one transaction. On another server, and at another leader: through the outbox.
     let others =
@@ -32,7 +32,7 @@ async fn both_sides_of_a_pair_are_acknowledged() {
 #[tokio::test(start_paused = true)]
 async fn writers_from_both_ends_are_ordered_by_one_side() {
     let world = World::new().await;
-    let (one, two) = (world.start("leader-1"), world.start("leader-2"));
+    let (one, two) = (world.start("leader-1").await, world.start("leader-2").await);
     let (a, b) = (object(world.shard_of("leader-1", 0), 1), object(world.shard_of("leader-2", 1), 1));
     let edge = |id1, atype, id2| EdgeKey { id1, atype, id2 };
     let added = two.write(add(b, LIKED_BY, a, 7)).await.unwrap();
@@ -43,7 +43,7 @@ async fn writers_from_both_ends_are_ordered_by_one_side() {
     let befriend = |id1, id2| add(id1, FRIEND, id2, 3);
     let (x, y) = tokio::join!(one.write(befriend(a, b)), two.write(befriend(b, a)));
     assert!(!x.unwrap().reply.inverse_pending && !y.unwrap().reply.inverse_pending);
-    tokio::time::sleep(world.options.audit_every * 3).await;
+    tokio::time::sleep(world.options.upkeep_every * 3).await;
     for node in [&one, &two] {
         assert_eq!(node.count(list(b, LIKED_BY)).await, 0);
         assert_eq!((node.count(list(a, FRIEND)).await, node.count(list(b, FRIEND)).await), (1, 1));
@@ -53,7 +53,7 @@ async fn writers_from_both_ends_are_ordered_by_one_side() {
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_dies_between_the_sides_leaves_no_half_edge() {
     let world = World::new().await;
-    let first = world.start("leader-1");
+    let first = world.start("leader-1").await;
     let (here, there) = (world.shard_of("leader-1", 0), world.shard_of("leader-1", 1));
     let (a, b) = (object(here, 1), object(there, 1));
     world.databases[1].set_read_only(true);
@@ -63,7 +63,7 @@ async fn a_leader_that_dies_between_the_sides_leaves_no_half_edge() {
     assert!(answer.reply.positions.iter().all(|position| position.shard == here));
     first.handle.kill().await;
     world.databases[1].set_read_only(false);
-    let next = world.start("leader-1");
+    let next = world.start("leader-1").await;
     // Nobody asks for the pair: the new leader drains because it serves the shard.
     until("the outbox is drained", async || next.stores[0].outbox(here, None, 1).await.unwrap().is_empty())
         .await;
@@ -73,7 +73,7 @@ async fn a_leader_that_dies_between_the_sides_leaves_no_half_edge() {
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_is_gone_is_passed_over_for_the_next_on_the_ring() {
     let world = World::new().await;
-    let (one, two) = (world.start("leader-1"), world.start("leader-2"));
+    let (one, two) = (world.start("leader-1").await, world.start("leader-2").await);
     let (a, b) = (object(world.shard_of("leader-1", 0), 1), object(world.shard_of("leader-2", 1), 1));
     two.handle.kill().await;
     let answer = one.write(add(a, LIKES, b, 1)).await.unwrap();
@@ -85,7 +85,7 @@ async fn a_leader_that_is_gone_is_passed_over_for_the_next_on_the_ring() {
 async fn too_many_pairs_on_their_way_refuse_new_ones_before_they_are_written() {
     let mut world = World::new().await;
     world.options.inverse.depth_per_shard = 1;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let (here, there) = (world.shard_of("leader-1", 0), world.shard_of("leader-1", 1));
     let (a, b) = (object(here, 1), object(there, 1));
     world.databases[1].set_read_only(true);
@@ -102,7 +102,7 @@ async fn too_many_pairs_on_their_way_refuse_new_ones_before_they_are_written() {
 #[tokio::test(start_paused = true)]
 async fn a_poisoned_pair_holds_up_no_other() {
     let world = World::new().await;
-    let (one, two) = (world.start("leader-1"), world.start("leader-2"));
+    let (one, two) = (world.start("leader-1").await, world.start("leader-2").await);
     let (here, there) = (world.shard_of("leader-1", 0), world.shard_of("leader-2", 1));
     let (a, bad) = (object(here, 1), object(there, 66));
     let poisoned = EdgeKey { id1: bad, atype: LIKED_BY, id2: a };

@@ -28,14 +28,18 @@ use tao_schema::ops::{
 use tao_schema::rows::ShardState;
 use tao_schema::topology::Topology;
 use tao_schema::{Error, Result};
+use tao_shard_store::log::{
+    Beat, BeatWriter, Finding, LogPosition, LogTail, ServerLog, StoredTopology, Survey, TailError, TailStart,
+};
 use tao_shard_store::memory::{MemoryDatabase, MemoryOptions, MemoryStore};
-use tao_shard_store::store::{PendingInverse, ReadKey, ScanPage, ShardRow, SharedStore, Snapshot, Table};
+use tao_shard_store::store::{PendingInverse, ReadKey, ScanPage, ShardRow, Snapshot, Table};
 use tao_shard_store::write::{Batch, BatchResult};
 use tao_shard_store::{ShardStore, StoreError};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::*;
+use crate::clock::RuntimeClock;
 use crate::ports::{Cluster, LeaderPeer};
 
 const FOLLOWS: AssocType = AssocType(1);
@@ -98,6 +102,15 @@ impl LeaderPeers for Directory {
     }
 }
 
+/// No server elsewhere can be reached.
+struct Nowhere;
+
+impl RemoteDatabases for Nowhere {
+    fn server(&self, _group: HostGroupId, _region: &str) -> Option<SharedDatabase> {
+        None
+    }
+}
+
 /// A leader with the stores under it.
 struct Node {
     handle: LeaderHandle,
@@ -131,24 +144,28 @@ impl World {
     }
 
     /// Starts a leader and puts it into the directory, in place of an earlier one of its name.
-    fn start(&self, name: &str) -> Node {
+    async fn start(&self, name: &str) -> Node {
         let gate = |at: usize| {
             let store = MemoryStore::open(&self.databases[at]);
             Arc::new(Gate { store, keys_read: AtomicUsize::new(0), open: Semaphore::new(1_000) })
         };
         let stores = [gate(0), gate(1)];
-        let shared = |at: usize| (HostGroupId(at as u16 + 1), Arc::clone(&stores[at]) as SharedStore);
+        let shared = |at: usize| (HostGroupId(at as u16 + 1), Arc::clone(&stores[at]) as SharedDatabase);
         let context = LeaderContext {
             node: name.to_owned(),
             schema: Arc::new(GraphSchema::parse(SCHEMA, "test.toml").unwrap()),
             cluster: Arc::clone(&self.cluster),
-            stores: HashMap::from([shared(0), shared(1)]),
+            databases: HashMap::from([shared(0), shared(1)]),
+            remote: Arc::new(Nowhere),
+            clock: Arc::new(RuntimeClock::start()),
             peers: Arc::clone(&self.leaders) as _,
             stale_topology: Arc::new(Notify::new()),
         };
         let handle = Leader::start(self.options.clone(), context, &mut Registry::default());
         self.leaders.0.lock().insert(name.to_owned(), Arc::new(handle.clone()));
-        Node { handle, stores }
+        let node = Node { handle, stores };
+        until("all shards are open", async || node.handle.status().shards.len() == 8).await;
+        node
     }
 
     /// A shard of the host group (0 or 1) that the leader owns.
@@ -287,6 +304,37 @@ impl ShardStore for Gate {
         tombstones: Duration,
     ) -> std::result::Result<u64, StoreError> {
         self.store.purge(shard, requests, tombstones).await
+    }
+}
+
+#[async_trait]
+impl ServerLog for Gate {
+    async fn preflight(&self) -> std::result::Result<Vec<Finding>, StoreError> {
+        self.store.preflight().await
+    }
+
+    async fn open_tail(&self, start: TailStart) -> std::result::Result<Box<dyn LogTail>, TailError> {
+        self.store.open_tail(start).await
+    }
+
+    async fn executed(&self) -> std::result::Result<LogPosition, StoreError> {
+        self.store.executed().await
+    }
+
+    async fn beat(&self, beat: Beat) -> std::result::Result<tao_schema::ids::PrimaryTime, StoreError> {
+        self.store.beat(beat).await
+    }
+
+    async fn survey(&self, writer: BeatWriter) -> std::result::Result<Survey, StoreError> {
+        self.store.survey(writer).await
+    }
+
+    async fn stored_topology(&self) -> std::result::Result<Option<StoredTopology>, StoreError> {
+        self.store.stored_topology().await
+    }
+
+    async fn store_topology(&self, topology: &StoredTopology) -> std::result::Result<bool, StoreError> {
+        self.store.store_topology(topology).await
     }
 }
 

@@ -8,7 +8,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn keys_that_fail_leave_their_neighbours_their_own_rows() {
     let world = World::new().await;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let shard = world.shard_of("leader-1", 0);
     let mut ids = Vec::new();
     for _ in 0..3 {

@@ -1,17 +1,14 @@
 //! Commits that a leader did not publish: of others, and of its own whose outcome it did not learn.
 
 use tao_schema::ErrorCode;
-use tao_schema::ids::Seq;
-use tao_schema::rows::ShardChange;
 use tao_shard_store::memory::CommitFault;
 
 use super::*;
-use crate::lanes::CommitSink;
 
 #[tokio::test(start_paused = true)]
 async fn h27_the_inverse_of_a_commit_of_unknown_outcome_is_brought_over() {
     let world = World::new().await;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let (here, there) = (world.shard_of("leader-1", 0), world.shard_of("leader-1", 1));
     let (a, b) = (object(here, 1), object(there, 1));
     assert_eq!(node.count(list(a, LIKES)).await, 0);
@@ -25,7 +22,7 @@ async fn h27_the_inverse_of_a_commit_of_unknown_outcome_is_brought_over() {
 #[tokio::test(start_paused = true)]
 async fn h27_an_outbox_row_of_a_dead_leader_is_drained_by_one_that_served_the_shard_before() {
     let world = World::new().await;
-    let (one, two) = (world.start("leader-1"), world.start("leader-2"));
+    let (one, two) = (world.start("leader-1").await, world.start("leader-2").await);
     let (here, there) = (world.shard_of("leader-1", 0), world.shard_of("leader-1", 1));
     let (a, b) = (object(here, 1), object(there, 1));
     assert_eq!(one.count(list(a, LIKES)).await, 0);
@@ -42,11 +39,11 @@ async fn h27_an_outbox_row_of_a_dead_leader_is_drained_by_one_that_served_the_sh
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_came_back_elsewhere_gets_its_inverses_there() {
     let world = World::new().await;
-    let (one, two) = (world.start("leader-1"), world.start("leader-2"));
+    let (one, two) = (world.start("leader-1").await, world.start("leader-2").await);
     let (a, there) = (object(world.shard_of("leader-1", 0), 1), world.shard_of("leader-2", 1));
     one.write(add(a, LIKES, object(there, 1), 1)).await.unwrap();
     two.handle.kill().await;
-    let two = world.start("leader-2");
+    let two = world.start("leader-2").await;
     assert_eq!(two.count(list(object(there, 2), LIKED_BY)).await, 0);
     one.write(add(a, LIKES, object(there, 2), 1)).await.unwrap();
     // Through the new one's lane, so that its cache knows at once; not around it.
@@ -55,24 +52,9 @@ async fn a_leader_that_came_back_elsewhere_gets_its_inverses_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_own_commit_while_the_shard_is_being_opened_is_not_lost() {
-    let world = World::new().await;
-    let node = world.start("leader-1");
-    let shard = world.shard_of("leader-2", 0);
-    let shards = &node.handle.inner.shards;
-    let at = |seq| Position { shard, epoch: Epoch(1), seq: Seq(seq) };
-    // An inverse, committed here for the other leader, between the read of the row and the opening.
-    let change = ShardChange { shard, epoch: Epoch(1), seq: Seq(6), items: Vec::new() };
-    shards.committed(&Arc::new(change));
-    let slot = shards.slot(shard).unwrap();
-    shards.open(slot, at(5), ShardState::Serving);
-    assert_eq!(slot.core.position(), at(6));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_replay_of_what_changed_nothing_does_not_claim_the_other_side() {
     let world = World::new().await;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let (here, there) = (world.shard_of("leader-1", 0), world.shard_of("leader-1", 1));
     let (a, b) = (object(here, 1), object(there, 1));
     node.write(add(a, LIKES, b, 1)).await.unwrap();
@@ -100,7 +82,7 @@ async fn h33_old_request_rows_are_removed() {
     world.databases[0] = MemoryDatabase::new(options);
     let store = MemoryStore::open(&world.databases[0]);
     store.create_shards(&[0, 2, 4, 6].map(ShardId), Epoch(1)).await.unwrap();
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let shard = world.shard_of("leader-1", 0);
     node.write(add(object(shard, 1), FOLLOWS, object(shard, 2), 1)).await.unwrap();
     tokio::time::sleep(world.options.purge_every * 2).await;

@@ -1,6 +1,7 @@
 use futures_util::StreamExt as _;
 use tao_schema::ErrorCode;
 use tao_schema::ids::Seq;
+use tao_schema::rows::EpochStart;
 use tao_schema::stream::{StreamMessage, SubscribeShard};
 
 use super::*;
@@ -27,6 +28,11 @@ async fn news(stream: &mut ChangeStream) -> StreamMessage {
     }
 }
 
+/// All shards of these tests began in epoch 1.
+fn first_epoch() -> Vec<EpochStart> {
+    vec![EpochStart { epoch: Epoch(1), first_seq: Seq(1) }]
+}
+
 fn seq(message: &StreamMessage) -> u64 {
     match message {
         StreamMessage::Change(change) => change.seq.0,
@@ -37,13 +43,13 @@ fn seq(message: &StreamMessage) -> u64 {
 #[tokio::test(start_paused = true)]
 async fn changes_follow_the_subscription_without_a_gap_and_heartbeats_name_the_last() {
     let world = World::new().await;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let shard = world.shard_of("leader-1", 0);
     let (a, at) = (object(shard, 1), |seq| Position { shard, epoch: Epoch(1), seq: Seq(seq) });
     let mut fresh = subscribe(&node, shard, None).await;
     assert_eq!(
         news(&mut fresh).await,
-        StreamMessage::Reset { position: at(0), history: Vec::new() },
+        StreamMessage::Reset { position: at(0), history: first_epoch() },
         "it had nothing"
     );
     for id2 in 1..=3 {
@@ -53,7 +59,10 @@ async fn changes_follow_the_subscription_without_a_gap_and_heartbeats_name_the_l
         assert_eq!(seq(&news(&mut fresh).await), expected);
     }
     let mut resumed = subscribe(&node, shard, Some(at(1))).await;
-    assert_eq!(news(&mut resumed).await, StreamMessage::Subscribed { position: at(3), history: Vec::new() });
+    assert_eq!(
+        news(&mut resumed).await,
+        StreamMessage::Subscribed { position: at(3), history: first_epoch() }
+    );
     assert_eq!((seq(&news(&mut resumed).await), seq(&news(&mut resumed).await)), (2, 3));
     let beat = next(&mut resumed).await;
     let StreamMessage::Heartbeat { positions, .. } = beat else {
@@ -77,7 +86,7 @@ async fn slow_reader(options: StreamOptions) {
     let mut world = World::new().await;
     world.options.core.ring_changes = 4;
     world.options.stream = options;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let shard = world.shard_of("leader-1", 0);
     let a = object(shard, 1);
     let mut slow = subscribe(&node, shard, None).await;
@@ -104,7 +113,7 @@ async fn slow_reader(options: StreamOptions) {
 #[tokio::test(start_paused = true)]
 async fn who_is_ahead_keeps_what_it_has_until_the_leader_is_there() {
     let world = World::new().await;
-    let (node, other) = (world.start("leader-1"), world.start("leader-2"));
+    let (node, other) = (world.start("leader-1").await, world.start("leader-2").await);
     let shard = world.shard_of("leader-1", 0);
     let a = object(shard, 1);
     assert_eq!(node.count(list(a, FOLLOWS)).await, 0);
@@ -112,7 +121,7 @@ async fn who_is_ahead_keeps_what_it_has_until_the_leader_is_there() {
     let mut stream = subscribe(&node, shard, Some(ahead)).await;
     // Not a Reset to 0, which would take it back in time (H15): the audit brings the leader to 1 first.
     let first = news(&mut stream).await;
-    assert_eq!(first, StreamMessage::Subscribed { position: ahead, history: Vec::new() });
+    assert_eq!(first, StreamMessage::Subscribed { position: ahead, history: first_epoch() });
     node.write(add(a, FOLLOWS, object(shard, 2), 1)).await.unwrap();
     assert_eq!(seq(&news(&mut stream).await), 2);
 }
@@ -120,7 +129,7 @@ async fn who_is_ahead_keeps_what_it_has_until_the_leader_is_there() {
 #[tokio::test(start_paused = true)]
 async fn a_shard_that_cannot_be_opened_is_refused_and_a_stop_is_said() {
     let world = World::new().await;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let mut stream = subscribe(&node, ShardId(800), None).await;
     let refused = news(&mut stream).await;
     let StreamMessage::Refused { shard, error } = refused else { panic!("{refused:?}") };

@@ -7,7 +7,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn a_write_is_read_back_from_memory_at_its_position() {
     let world = World::new().await;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let shard = world.shard_of("leader-1", 0);
     let (a, b) = (object(shard, 1), object(shard, 2));
     assert_eq!(node.count(list(a, FOLLOWS)).await, 0);
@@ -24,7 +24,7 @@ async fn a_write_is_read_back_from_memory_at_its_position() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_carries_whole_items_and_only_its_own() {
     let world = World::new().await;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let shard = world.shard_of("leader-1", 0);
     let (a, b, c) = (object(shard, 1), object(shard, 2), object(shard, 3));
     node.write(add(c, FOLLOWS, a, 1)).await.unwrap();
@@ -53,7 +53,7 @@ async fn an_answer_carries_whole_items_and_only_its_own() {
 #[tokio::test(start_paused = true)]
 async fn one_request_has_one_effect_across_leaders_and_at_once() {
     let world = World::new().await;
-    let (one, two) = (world.start("leader-1"), world.start("leader-2"));
+    let (one, two) = (world.start("leader-1").await, world.start("leader-2").await);
     let shard = world.shard_of("leader-1", 0);
     let thing = WriteOp::ObjectAdd {
         id: None,
@@ -75,7 +75,7 @@ async fn one_request_has_one_effect_across_leaders_and_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_write_whose_caller_goes_away_is_done_all_the_same() {
     let world = World::new().await;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let (a, b) = (object(world.shard_of("leader-1", 0), 1), object(world.shard_of("leader-1", 1), 1));
     assert_eq!(node.count(list(a, LIKES)).await, 0);
     let hold = world.databases[0].hold_commits();
@@ -91,7 +91,7 @@ async fn a_write_whose_caller_goes_away_is_done_all_the_same() {
 #[tokio::test(start_paused = true)]
 async fn what_does_not_fit_the_schema_or_the_cluster_is_refused() {
     let world = World::new().await;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let a = object(world.shard_of("leader-1", 0), 1);
     assert_code(node.write(add(a, AssocType(99), a, 1)).await, ErrorCode::InvalidArgument);
     let nowhere = object(ShardId(800), 1);
@@ -102,7 +102,7 @@ async fn what_does_not_fit_the_schema_or_the_cluster_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_stopped_leader_refuses_and_has_answered_what_it_took() {
     let world = World::new().await;
-    let node = world.start("leader-1");
+    let node = world.start("leader-1").await;
     let a = object(world.shard_of("leader-1", 0), 1);
     node.count(list(a, FOLLOWS)).await;
     let hold = world.databases[0].hold_commits();

@@ -1,0 +1,147 @@
+//! What the log brings, on its way into the cores. Heartbeats are barriers: one that follows a change which may not be
+//! committed yet waits with it (R7, R10).
+
+use std::collections::{BTreeSet, VecDeque};
+
+use parking_lot::Mutex;
+use tao_schema::ids::{Position, PrimaryTime, Seq, ShardId};
+use tao_schema::rows::ShardChange;
+use tao_shard_store::log::TailEvent;
+use tokio::sync::Notify;
+
+use super::GroupTail;
+use super::beats::Sent;
+
+/// State of a log that is followed.
+#[derive(Default)]
+pub(super) struct Feed {
+    state: Mutex<State>,
+    /// Something is held.
+    holds: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// Shards with a change that is not known to be visible.
+    held: BTreeSet<ShardId>,
+    /// Heartbeats that wait for what was held when they came, oldest first.
+    beats: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    held: Vec<Position>,
+    time: PrimaryTime,
+    sent: Option<Sent>,
+}
+
+impl Feed {
+    /// Whether anything is held.
+    pub(super) fn is_holding(&self) -> bool {
+        !self.state.lock().held.is_empty()
+    }
+
+    /// Waits until something is. Cancel-safe.
+    pub(super) async fn holding(&self) {
+        while !self.is_holding() {
+            self.holds.notified().await;
+        }
+    }
+
+    /// Shards with something that is held.
+    pub(super) fn held(&self) -> BTreeSet<ShardId> {
+        self.state.lock().held.clone()
+    }
+}
+
+impl GroupTail {
+    /// Takes in an event; `visible`: what the log has is committed for certain.
+    pub(super) fn take(&self, feed: &Feed, event: TailEvent, visible: bool) {
+        match event {
+            TailEvent::Change { change, state } => {
+                let Some(slot) = self.own_slot(&change) else { return };
+                if !state.readable() {
+                    // Its rows are no news (R9): whoever serves the shard has another log.
+                    self.shards.close(slot, false);
+                    return;
+                }
+                if !slot.follows() {
+                    let before = Seq(change.seq.0.saturating_sub(1));
+                    self.shards.replay_from(slot, Position { seq: before, ..change.position() });
+                }
+                if self.shards.tailed(slot, &change, state, visible) {
+                    self.metrics.held.set(self.hold(feed, change.shard));
+                    feed.holds.notify_one();
+                }
+            }
+            TailEvent::Epoch { shard, start } => {
+                if let Some(slot) = self.shards.slot(shard) {
+                    self.shards.epoch(slot, start);
+                }
+            }
+            TailEvent::Beat { beat, time } => {
+                let own = beat.writer == self.beats.writer();
+                if own {
+                    self.beats.saw(beat.nonce);
+                }
+                let sent = if own { self.beats.through(beat.nonce) } else { None };
+                let held = feed.held().into_iter().filter_map(|shard| self.shards.slot(shard)?.held());
+                let waiting = Waiting { held: held.collect(), time, sent };
+                feed.state.lock().beats.push_back(waiting);
+                self.settle(feed);
+            }
+            TailEvent::Topology { .. } => self.routes.stale_topology.notify_one(),
+        }
+    }
+
+    /// The slot of a change, if the topology has the shard in this host group (R9).
+    fn own_slot(&self, change: &ShardChange) -> Option<&std::sync::Arc<crate::leader::shards::Slot>> {
+        let cluster = self.routes.cluster.load();
+        let here = cluster.placement.host_group(change.shard).is_some_and(|(group, _)| group == self.id);
+        if here { self.shards.slot(change.shard) } else { None }
+    }
+
+    fn hold(&self, feed: &Feed, shard: ShardId) -> i64 {
+        let mut state = feed.state.lock();
+        state.held.insert(shard);
+        self.health.set_holding(true);
+        state.held.len() as i64
+    }
+
+    /// Looks at what is still held, and lets heartbeats pass that wait for nothing any more.
+    pub(super) fn settle(&self, feed: &Feed) {
+        let mut passed = Vec::new();
+        {
+            let mut state = feed.state.lock();
+            state.held.retain(|shard| self.shards.slot(*shard).is_some_and(|slot| slot.held().is_some()));
+            self.metrics.held.set(state.held.len() as i64);
+            self.health.set_holding(!state.held.is_empty());
+            while let Some(first) = state.beats.front_mut() {
+                let still =
+                    |at: &Position| self.shards.slot(at.shard).is_some_and(|slot| slot.held() == Some(*at));
+                first.held.retain(still);
+                if !first.held.is_empty() {
+                    break;
+                }
+                passed.extend(state.beats.pop_front());
+            }
+        }
+        for Waiting { time, sent, .. } in passed {
+            self.passed(time, sent);
+        }
+    }
+
+    fn passed(&self, time: PrimaryTime, sent: Option<Sent>) {
+        self.health.heard(time, sent.as_ref().map(|sent| sent.at));
+        for row in sent.and_then(|sent| sent.audit).unwrap_or_default() {
+            let Some(slot) = self.shards.slot(row.shard) else { continue };
+            if !slot.is_open() {
+                // A row that came after the start, or a shard that was away: the log has brought what followed it.
+                self.shards.opened(slot, &row);
+            } else if !self.shards.audit(slot, &row) {
+                let why =
+                    format!("the log did not bring shard {} up to {}:{}", row.shard, row.epoch, row.seq);
+                self.alarm("audit", &why);
+            }
+        }
+    }
+}
