@@ -74,7 +74,14 @@ impl Shared {
         let (reply, leader) = match self.ask(key.shard(), call).await {
             Ok(answered) => answered,
             Err(error) => {
-                guard.fail(error.clone());
+                // Whoever asked for more than the others would failed alone: a forged token must not fail them, too (H33).
+                // They join again, and one of them asks for what they need.
+                let others = slot.core.need(&key_of(key));
+                if need.is_some_and(|need| need.epoch != others.epoch || need.seq > others.seq) {
+                    drop(guard);
+                } else {
+                    guard.fail(error.clone());
+                }
                 return Err(error);
             }
         };
@@ -97,6 +104,14 @@ impl Shared {
     }
 }
 
+/// The cache key that a fill brings.
+const fn key_of(key: FillKey) -> Key {
+    match key {
+        FillKey::Object(id) => Key::Object(id),
+        FillKey::List { key, .. } => Key::List(key),
+    }
+}
+
 impl Shared {
     /// Hands a fill to the shard's core, which decides whether it is kept and what it is right at.
     fn store(&self, slot: &ShardSlot, key: FillKey, reply: FillReply) -> Option<(Arc<Entry>, Position)> {
@@ -114,9 +129,8 @@ impl Shared {
         });
         match filled {
             Filled::Stored(entry) | Filled::AnswerOnly(entry, _) => {
-                // Brought further than it came, it stands in this core's epoch.
-                let from = if entry.as_of > reply.position.seq { here } else { reply.position };
-                let position = Position { seq: entry.as_of, ..from };
+                // In this core's epoch, whatever the fill's was: its seq was found to be of this lineage.
+                let position = Position { seq: entry.as_of, ..here };
                 Some((entry, position))
             }
             Filled::Discarded(Discarded::NewerEpoch) => {

@@ -12,12 +12,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::age::micros;
 use super::leaders::Leaders;
 use super::metrics::FollowerMetrics;
 use super::options::FollowerOptions;
 use super::shards::Shards;
 use super::shared::Shared;
 use super::stream::Subscriptions;
+use crate::clock::SharedClock;
 use crate::engine::{self, EngineOptions};
 use crate::fills::FillTable;
 use crate::ports::{ClusterView, LeaderPeers};
@@ -40,6 +42,8 @@ pub struct FollowerContext {
     pub peers: Arc<dyn LeaderPeers>,
     /// Told when the topology seems to be out of date: load it anew into `cluster`.
     pub stale_topology: Arc<Notify>,
+    /// The clock of the ages of what it knows: one that counts suspension (R20).
+    pub clock: SharedClock,
     /// What it counts.
     pub metrics: Arc<FollowerMetrics>,
 }
@@ -75,6 +79,8 @@ impl Follower {
         let shared = Arc::new(Shared {
             node: context.node,
             fills: FillTable::new(options.fills),
+            clock: context.clock,
+            max_age: micros(options.max_age),
             options,
             schema: context.schema,
             entries,

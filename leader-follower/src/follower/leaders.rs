@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use tao_schema::ids::{Epoch, ShardId};
+use tao_schema::ids::{HostGroupId, ShardId};
 use tao_schema::topology::TierRef;
 use tao_schema::{Error, ErrorCode, Result};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
@@ -116,9 +116,9 @@ impl Leaders {
         leader.failures.load(Ordering::Relaxed) < self.failures_to_pass_over
     }
 
-    /// The epoch that the topology gives a shard.
-    pub(super) fn epoch(&self, shard: ShardId) -> Option<Epoch> {
-        self.cluster.load().placement.host_group(shard).map(|(_, epoch)| epoch)
+    /// The host group that the topology gives a shard.
+    pub(super) fn host_group(&self, shard: ShardId) -> Option<HostGroupId> {
+        self.cluster.load().placement.host_group(shard).map(|(group, _)| group)
     }
 
     /// The leaders that are passed over now.

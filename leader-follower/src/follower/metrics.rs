@@ -1,12 +1,16 @@
 //! What a follower counts. Counters are resolved once: the hot path adds to an array element, and never looks a
 //! label up.
 
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use tao_schema::ids::HostGroupId;
 use tao_schema::ops::ReadOp;
 
 const OPS: usize = 5;
@@ -29,11 +33,23 @@ pub enum ReadResult {
     TooDeep,
     /// The read's token is of an epoch that memory can't be compared with (R19).
     OtherEpoch,
+    /// Memory's knowledge of the shard is older than the node's limit (R21).
+    Aged,
+    /// It is older than the read allows (R21).
+    Bounded,
+    /// The read wants everything up to a time that memory has not come to (R19).
+    NotBefore,
+    /// The read names a position of an earlier epoch that memory can't place (R19).
+    Lineage,
+    /// The read wants the master region.
+    Master,
+    /// The read wants a proof from the primary (R21).
+    Critical,
 }
 
 impl ReadResult {
     /// All results, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 13] = [
         Self::Hit,
         Self::Refused,
         Self::Absent,
@@ -41,6 +57,12 @@ impl ReadResult {
         Self::NotContinuous,
         Self::TooDeep,
         Self::OtherEpoch,
+        Self::Aged,
+        Self::Bounded,
+        Self::NotBefore,
+        Self::Lineage,
+        Self::Master,
+        Self::Critical,
     ];
 
     /// The label's value; also the reason in a reply's `Explain`.
@@ -53,6 +75,12 @@ impl ReadResult {
             Self::NotContinuous => "not_continuous",
             Self::TooDeep => "too_deep",
             Self::OtherEpoch => "other_epoch",
+            Self::Aged => "aged",
+            Self::Bounded => "bounded",
+            Self::NotBefore => "not_before",
+            Self::Lineage => "lineage",
+            Self::Master => "master",
+            Self::Critical => "critical",
         }
     }
 }
@@ -128,6 +156,15 @@ pub struct FollowerMetrics {
     pub shards_subscribed: Gauge,
     /// Change streams open now.
     pub streams_open: Gauge,
+    /// Reads with a token that memory answered.
+    pub token_reads_local: Counter,
+    /// Reads with a token that went up: the share of these among both is the tokens' price.
+    pub token_reads_up: Counter,
+    /// Epochs that the streams told of.
+    pub stream_epochs: Counter,
+    /// Subscribed shards whose age nobody vouches for: they are not served from memory.
+    pub shards_unvouched: Gauge,
+    age_family: Family<GroupLabels, Gauge<f64, AtomicU64>>,
     read_family: Family<ReadLabels, Counter>,
     loss_family: Family<LossLabels, Counter>,
 }
@@ -136,6 +173,11 @@ pub struct FollowerMetrics {
 struct ReadLabels {
     op: &'static str,
     result: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct GroupLabels {
+    host_group: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -167,6 +209,11 @@ impl Default for FollowerMetrics {
             floors_raised: Counter::default(),
             shards_subscribed: Gauge::default(),
             streams_open: Gauge::default(),
+            token_reads_local: Counter::default(),
+            token_reads_up: Counter::default(),
+            stream_epochs: Counter::default(),
+            shards_unvouched: Gauge::default(),
+            age_family: Family::default(),
             read_family,
             loss_family,
         }
@@ -188,6 +235,17 @@ impl FollowerMetrics {
         registry.register("floors_raised", "Minimum versions noted", self.floors_raised.clone());
         registry.register("shards_subscribed", "Shards subscribed", self.shards_subscribed.clone());
         registry.register("streams_open", "Change streams open", self.streams_open.clone());
+        let local = self.token_reads_local.clone();
+        registry.register("token_reads_local", "Reads with a token answered from memory", local);
+        registry.register("token_reads_up", "Reads with a token that went up", self.token_reads_up.clone());
+        registry.register("stream_epochs", "Epochs that the streams told of", self.stream_epochs.clone());
+        let unvouched = self.shards_unvouched.clone();
+        registry.register("shards_unvouched", "Subscribed shards of unknown age", unvouched);
+        registry.register(
+            "age_seconds",
+            "Age of what is known, of the host group's oldest shard",
+            self.age_family.clone(),
+        );
     }
 
     /// Counts a read.
@@ -199,6 +257,15 @@ impl FollowerMetrics {
     /// Reads counted so far of the kind of `op` that ended in `result`.
     pub fn reads_of(&self, op: &ReadOp, result: ReadResult) -> u64 {
         self.reads[op_index(op)][result as usize].get()
+    }
+
+    /// Sets the age of the oldest shard of a host group; `None`: it has none here any longer.
+    pub(super) fn show_age(&self, group: HostGroupId, age: Option<Duration>) {
+        let labels = GroupLabels { host_group: u64::from(group.0) };
+        match age {
+            Some(age) => _ = self.age_family.get_or_create(&labels).set(age.as_secs_f64()),
+            None => _ = self.age_family.remove(&labels),
+        }
     }
 
     /// Counts the end of trust in `shards` shards.

@@ -6,6 +6,7 @@
 //! What it may serve from memory is decided by the pure core; this module feeds the cores and obeys them: one task
 //! ([`stream`]) owns all change streams, and a shard without a continuous stream is served uncached (R16).
 
+mod age;
 mod fills;
 mod handle;
 mod inspect;

@@ -33,6 +33,11 @@ pub struct FollowerOptions {
     pub heartbeat: Duration,
     /// A change stream that is silent for so many heartbeats is lost. At least 2.
     pub missed_heartbeats: u32,
+    /// How often each change stream is asked how old its leader's knowledge is (R20).
+    pub probe_every: Duration,
+    /// A shard whose knowledge is older than this, by a clock that counts suspension, is not served from memory (R21).
+    /// [`Duration::MAX`]: there is no limit, not even for what nobody has vouched for.
+    pub max_age: Duration,
     /// Opening a change stream, or asking it for shards, takes at most this.
     pub connect_timeout: Duration,
     /// First wait before a lost stream is opened again; doubles up to `backoff_max`, with jitter.
@@ -68,6 +73,8 @@ impl Default for FollowerOptions {
             list_fill_edges: 128,
             heartbeat: Duration::from_millis(500),
             missed_heartbeats: 3,
+            probe_every: Duration::from_millis(250),
+            max_age: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(2),
             backoff: Duration::from_millis(50),
             backoff_max: Duration::from_secs(5),
@@ -112,6 +119,7 @@ impl FollowerOptions {
         }
         let times = [
             ("heartbeat", self.heartbeat),
+            ("probe_every", self.probe_every),
             ("connect_timeout", self.connect_timeout),
             ("backoff", self.backoff),
             ("idle_unsubscribe", self.idle_unsubscribe),
@@ -130,6 +138,11 @@ impl FollowerOptions {
                 "follower option missed_heartbeats must be at least 2: one late heartbeat is no loss",
             ));
         }
+        if self.max_age < self.probe_every.saturating_mul(2) {
+            return Err(Error::invalid(
+                "follower option max_age must be at least twice probe_every: one late answer is no loss",
+            ));
+        }
         if self.backoff > self.backoff_max {
             return Err(Error::invalid("follower option backoff is longer than backoff_max"));
         }
@@ -145,12 +158,14 @@ mod tests {
     fn defaults_are_valid_and_each_wrong_value_is_named() {
         let good = FollowerOptions::default();
         good.validate().unwrap();
-        let wrong: [(&str, FollowerOptions); 5] = [
+        let wrong: [(&str, FollowerOptions); 7] = [
             ("attempts", FollowerOptions { attempts: 0, ..good.clone() }),
             ("list_fill_edges", FollowerOptions { list_fill_edges: 7_000, ..good.clone() }),
             ("missed_heartbeats", FollowerOptions { missed_heartbeats: 1, ..good.clone() }),
             ("backoff_max", FollowerOptions { backoff: Duration::from_secs(9), ..good.clone() }),
             ("heartbeat", FollowerOptions { heartbeat: Duration::ZERO, ..good.clone() }),
+            ("probe_every", FollowerOptions { probe_every: Duration::ZERO, ..good.clone() }),
+            ("max_age", FollowerOptions { max_age: Duration::from_millis(499), ..good.clone() }),
         ];
         for (name, options) in wrong {
             let error = options.validate().unwrap_err();

@@ -2,14 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use tao_schema::ids::{Position, ShardId};
-use tao_schema::rows::ShardChange;
+use tao_schema::ids::{Epoch, Position, PrimaryTime, ShardId};
+use tao_schema::rows::{EpochStart, ShardChange};
 use tao_schema::stream::SubscribeShard;
 use tokio::sync::mpsc;
 
+use super::age::Knowledge;
 use super::options::FollowerOptions;
-use crate::core::{CoreOptions, Entries, ShardCore, SharedShard, StreamVerdict};
+use crate::core::{CoreOptions, Entries, EpochVerdict, ShardCore, SharedShard, StreamVerdict};
 
 /// All shards of the cluster, each made when it is first touched.
 pub(super) struct Shards {
@@ -25,6 +27,8 @@ pub(super) struct Shards {
 /// One shard.
 pub(super) struct ShardSlot {
     pub(super) core: SharedShard,
+    /// How old what the core knows is.
+    pub(super) known: Knowledge,
     /// Whether the subscription task has been told of it.
     wanted: AtomicBool,
     last_read: AtomicU32,
@@ -58,6 +62,7 @@ impl Shards {
         let slot = self.slots.get(usize::from(shard.0))?.get_or_init(|| {
             Box::new(ShardSlot {
                 core: SharedShard::new(shard, self.core),
+                known: Knowledge::default(),
                 wanted: AtomicBool::new(false),
                 last_read: AtomicU32::new(self.now.load(Ordering::Relaxed)),
             })
@@ -108,8 +113,24 @@ impl Shards {
         SubscribeShard { shard, from }
     }
 
-    pub(super) fn on_subscribed(&self, position: Position) -> StreamVerdict {
-        self.tell(position.shard, |core| core.on_subscribed(position))
+    pub(super) fn on_subscribed(&self, position: Position, history: &[EpochStart]) -> StreamVerdict {
+        self.enter(position.shard, newest(position, history), |core| {
+            core.learn_history(history);
+            core.on_subscribed(position)
+        })
+        .unwrap_or(StreamVerdict::Ignored)
+    }
+
+    pub(super) fn on_reset(&self, position: Position, history: &[EpochStart]) -> StreamVerdict {
+        self.enter(position.shard, newest(position, history), |core| {
+            core.learn_history(history);
+            core.on_reset(position)
+        })
+        .unwrap_or(StreamVerdict::Ignored)
+    }
+
+    pub(super) fn on_epoch(&self, entries: &dyn Entries, shard: ShardId, start: EpochStart) -> EpochVerdict {
+        self.enter(shard, start.epoch, |core| core.on_epoch(start, entries)).unwrap_or(EpochVerdict::Known)
     }
 
     pub(super) fn on_change(&self, entries: &dyn Entries, change: &Arc<ShardChange>) -> StreamVerdict {
@@ -120,8 +141,22 @@ impl Shards {
         self.tell(position.shard, |core| core.on_heartbeat(position))
     }
 
-    pub(super) fn on_reset(&self, position: Position) -> StreamVerdict {
-        self.tell(position.shard, |core| core.on_reset(position))
+    /// An event that may bring the shard into an epoch; `None`: the shard was never touched.
+    fn enter<R>(&self, shard: ShardId, epoch: Epoch, event: impl FnOnce(&mut ShardCore) -> R) -> Option<R> {
+        let slot = self.get(shard)?;
+        if epoch > slot.core.position().epoch {
+            // What the old primary vouched for says nothing about the new one (H20, H23). Before the event, so that no
+            // reader takes an entry of the new epoch for as fresh as the old one was.
+            slot.known.clear();
+        }
+        Some(slot.core.with(event))
+    }
+
+    /// Everything that was committed up to `at` of the node's clock is applied (R20).
+    pub(super) fn vouch(&self, shard: ShardId, at: Duration, time: PrimaryTime) {
+        if let Some(slot) = self.get(shard) {
+            slot.known.vouch(at, time);
+        }
     }
 
     fn tell(&self, shard: ShardId, event: impl FnOnce(&mut ShardCore) -> StreamVerdict) -> StreamVerdict {
@@ -134,16 +169,10 @@ impl Shards {
         }
     }
 
-    /// Drops what the shard holds, which stays subscribed: its next subscription starts from nothing.
-    pub(super) fn start_over(&self, shard: ShardId) {
-        if let Some(slot) = self.get(shard) {
-            slot.core.with(ShardCore::forget);
-        }
-    }
-
     /// Drops what the shard holds; the next read subscribes it again.
     pub(super) fn forget(&self, shard: ShardId) {
         if let Some(slot) = self.get(shard) {
+            slot.known.clear();
             slot.core.with(ShardCore::forget);
             slot.wanted.store(false, Ordering::Relaxed);
         }
@@ -155,4 +184,9 @@ impl Shards {
             slot.core.with(ShardCore::on_lost);
         }
     }
+}
+
+/// The newest epoch that an answer to a subscription tells of.
+fn newest(position: Position, history: &[EpochStart]) -> Epoch {
+    history.iter().map(|start| start.epoch).fold(position.epoch, Epoch::max)
 }

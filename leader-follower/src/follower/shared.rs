@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tao_schema::graph_schema::GraphSchema;
-use tao_schema::ids::{Position, Seq, ShardId};
+use tao_schema::ids::{Epoch, Position, ShardId};
 use tao_schema::ops::{FillKey, Source};
 use tao_schema::{Error, ErrorCode, Result};
 
@@ -13,6 +13,7 @@ use super::leaders::Leaders;
 use super::metrics::FollowerMetrics;
 use super::options::FollowerOptions;
 use super::shards::{ShardSlot, Shards};
+use crate::clock::SharedClock;
 use crate::core::{Entry, Key};
 use crate::engine::CacheEngine;
 use crate::fills::FillTable;
@@ -21,6 +22,10 @@ use crate::fills::FillTable;
 pub(super) struct Shared {
     pub(super) node: String,
     pub(super) options: FollowerOptions,
+    /// For ages.
+    pub(super) clock: SharedClock,
+    /// The option `max_age`, in microseconds.
+    pub(super) max_age: u64,
     pub(super) schema: Arc<GraphSchema>,
     pub(super) entries: Arc<dyn CacheEngine>,
     pub(super) shards: Shards,
@@ -63,14 +68,20 @@ impl Shared {
         self.leaders.ask_for_topology();
     }
 
-    /// Notes that `seq` of this key was shown, or was written through this node: no later answer may be older (R15).
-    pub(super) fn raise_floor(&self, slot: &ShardSlot, key: Key, seq: Seq) {
-        let raised = slot.core.with(|core| {
-            core.raise_floor(key, seq, &*self.entries);
-            seq > core.watermark()
+    /// Notes that this key was shown as it is at `position`, or was written there through this node: no later answer
+    /// may be older (R15).
+    pub(super) fn has_shown(&self, slot: &ShardSlot, key: Key, position: Position) {
+        let before = slot.core.with(|core| {
+            let before = core.position();
+            core.promise(key, position, &*self.entries);
+            before
         });
-        if raised {
+        if position.seq > before.seq {
             self.metrics.floors_raised.inc();
+        }
+        // A shard that was never subscribed knows of no epoch: that says nothing about the topology.
+        if position.epoch > before.epoch && before.epoch != Epoch(0) {
+            self.ask_for_topology();
         }
     }
 }

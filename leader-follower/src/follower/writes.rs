@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tao_schema::ids::{EdgeKey, Epoch, ObjectId, RequestId, ShardId};
+use tao_schema::ids::{EdgeKey, ObjectId, RequestId, ShardId};
 use tao_schema::ops::{Outcome, WriteOp, WriteReply, WriteRequest};
 use tao_schema::{Error, ErrorCode, Result};
 use tokio::time::Instant;
@@ -102,10 +102,9 @@ impl Shared {
             let Some(slot) = self.shards.touch(change.shard) else { continue };
             match slot.core.with(|core| core.on_answer(change, &*self.entries)) {
                 Answered::Applied => applied.extend(change.items.iter().map(key_of)),
-                // No news to this lineage; floors below do no harm.
+                // No news to this lineage.
                 Answered::OlderEpoch => {}
-                // A shard that was never subscribed knows of no epoch: that says nothing about the topology.
-                Answered::NewerEpoch if slot.core.position().epoch == Epoch(0) => {}
+                // The core keeps what was promised in it until the stream tells of the epoch.
                 Answered::NewerEpoch => self.ask_for_topology(),
             }
         }
@@ -117,7 +116,7 @@ impl Shared {
                     && !applied.contains(&key)
                     && let Some(slot) = self.shards.touch(shard)
                 {
-                    self.raise_floor(slot, key, position.seq);
+                    self.has_shown(slot, key, *position);
                 }
             }
         }

@@ -122,6 +122,7 @@ impl Node {
                     region,
                     peers,
                     stale_topology: Arc::default(),
+                    clock: Arc::new(BootClock),
                     metrics,
                 };
                 let follower = Follower::start(follower_options(&config), context)?;

@@ -12,6 +12,7 @@ use tao_schema::stream::{StreamMessage, SubscribeShard};
 use tao_schema::{Error, Result};
 use tokio::time::Instant;
 
+use super::probes::Probes;
 use crate::follower::leaders::Leader;
 use crate::follower::options::FollowerOptions;
 use crate::ports::{ChangeStream, SubscriptionControl};
@@ -49,6 +50,7 @@ pub(super) struct OpenLink {
     pub(super) opening: Opening,
     /// When it last said something.
     pub(super) heard: Instant,
+    pub(super) probes: Probes,
     control: Arc<dyn SubscriptionControl>,
     abort: AbortHandle,
 }
@@ -67,6 +69,8 @@ pub(super) enum Done {
     Opened(Arc<str>, Opening, Result<ChangeStream>),
     /// A call to the control side ended.
     Controlled(Arc<str>, Opening, Result<()>),
+    /// A probe was sent, or could not be.
+    Probed(Arc<str>, Opening, Result<()>),
 }
 
 impl Link {
@@ -153,8 +157,8 @@ impl Link {
     /// Takes the stream of an opening that succeeded.
     pub(super) fn opened(&mut self, opening: Opening, stream: ChangeStream) -> BoxStream<'static, Incoming> {
         let (messages, abort) = stream::abortable(stream.messages);
-        self.state =
-            LinkState::Open(OpenLink { opening, heard: Instant::now(), control: stream.control, abort });
+        let (heard, probes) = (Instant::now(), Probes::default());
+        self.state = LinkState::Open(OpenLink { opening, heard, probes, control: stream.control, abort });
         let leader = Arc::clone(&self.leader.name);
         let end = Incoming { leader: Arc::clone(&leader), opening, message: None };
         let said =
@@ -187,6 +191,28 @@ impl Link {
             let late = || Error::unavailable(format!("leader {leader} took no subscriptions for {limit:?}"));
             let result = tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(late()));
             Done::Controlled(leader, opening, result)
+        }))
+    }
+
+    /// Asks how old the leader's knowledge is, if the stream is open, has shards, and is not just being asked. `now`, of
+    /// the node's clock, is from before the question: the answer knows at least what the leader knew then (R20).
+    pub(super) fn probe(
+        &mut self,
+        number: u64,
+        now: Duration,
+        options: &FollowerOptions,
+    ) -> Option<BoxFuture<'static, Done>> {
+        let LinkState::Open(open) = &mut self.state else { return None };
+        if self.shards.is_empty() || !open.probes.ask(number, now) {
+            return None;
+        }
+        let (control, opening) = (Arc::clone(&open.control), open.opening);
+        let (leader, limit) = (Arc::clone(&self.leader.name), options.connect_timeout);
+        Some(Box::pin(async move {
+            let late = || Error::unavailable(format!("leader {leader} took no probe for {limit:?}"));
+            let result =
+                tokio::time::timeout(limit, control.probe(number)).await.unwrap_or_else(|_| Err(late()));
+            Done::Probed(leader, opening, result)
         }))
     }
 

@@ -4,18 +4,16 @@
 //! sent, and nothing of a stream is applied after its shard went to another: an [`Opening`] that is no longer current
 //! is not listened to.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, FuturesUnordered, SelectAll};
-use tao_schema::ids::{Position, ShardId};
-use tao_schema::rows::ShardChange;
-use tao_schema::stream::StreamMessage;
-use tao_schema::{Error, ErrorCode};
+use tao_schema::Error;
+use tao_schema::ids::{HostGroupId, ShardId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -25,11 +23,16 @@ use self::links::{Done, Incoming, Link, LinkState, Links, Opening};
 use super::leaders::Leader;
 use super::metrics::Loss;
 use super::shared::Shared;
-use crate::core::{LostReason, StreamVerdict};
 
+mod ages;
 mod assignment;
 mod links;
+mod messages;
+mod probes;
 mod upkeep;
+
+/// A shard that has just come to life is probed so soon, together with those that follow it.
+const PROBE_SOON: Duration = Duration::from_millis(2);
 
 /// The task.
 pub(super) struct Subscriptions {
@@ -40,6 +43,11 @@ pub(super) struct Subscriptions {
     incoming: SelectAll<BoxStream<'static, Incoming>>,
     calls: FuturesUnordered<BoxFuture<'static, Done>>,
     openings: u64,
+    probes: u64,
+    /// A shard has come to life since the last probes: it is served only when its age is known.
+    unvouched: bool,
+    /// Host groups whose age is shown.
+    groups: BTreeSet<HostGroupId>,
     /// Of [`super::leaders::Leaders::version`]: what the assignments were made from.
     placed_by: (u64, u64),
 }
@@ -58,6 +66,9 @@ impl Subscriptions {
             incoming: SelectAll::new(),
             calls: FuturesUnordered::new(),
             openings: 0,
+            probes: 0,
+            unvouched: false,
+            groups: BTreeSet::new(),
             placed_by,
         }
     }
@@ -67,11 +78,22 @@ impl Subscriptions {
         let _trust = TrustGuard(Arc::clone(&self.shared));
         let mut ticks = tokio::time::interval(self.shared.options.tick());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut probes = tokio::time::interval(self.shared.options.probe_every);
+        probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut soon = false;
         loop {
+            if self.unvouched && !soon {
+                soon = true;
+                probes.reset_after(PROBE_SOON.min(self.shared.options.probe_every));
+            }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => self.tick(),
+                _ = probes.tick() => {
+                    soon = false;
+                    self.probe();
+                }
                 Some(done) = self.calls.next(), if !self.calls.is_empty() => self.done(done),
                 // Before the messages: a busy stream must not keep new shards waiting. Bounded by its queue.
                 Some(shard) = self.wanted.recv() => self.want(shard),
@@ -158,6 +180,14 @@ impl Subscriptions {
                     Err(error) => self.link_lost(&name, Loss::StreamEnded, Some(&error)),
                 }
             }
+            Done::Probed(name, opening, result) => {
+                let Some(link) = self.links.get_mut(&name) else { return };
+                let Some(open) = link.open(opening) else { return };
+                open.probes.sent();
+                if let Err(error) = result {
+                    self.link_lost(&name, Loss::StreamEnded, Some(&error));
+                }
+            }
             Done::Controlled(name, opening, result) => {
                 let Some(link) = self.links.get_mut(&name) else { return };
                 if link.open(opening).is_none() {
@@ -188,100 +218,6 @@ impl Subscriptions {
         }
     }
 
-    fn apply(&mut self, name: &Arc<str>, message: StreamMessage) {
-        match message {
-            StreamMessage::Change(change) => self.on_change(name, &change),
-            StreamMessage::Heartbeat { positions, .. } => {
-                for position in positions {
-                    self.on_heartbeat(name, position);
-                }
-            }
-            StreamMessage::Subscribed { position, .. } => self.on_subscribed(name, position),
-            // Entries of the epoch before are not known to be of this lineage: the stream begins anew.
-            StreamMessage::Epoch { shard, .. } => {
-                self.obey(shard, StreamVerdict::Lost(LostReason::NewerEpoch));
-            }
-            StreamMessage::Reset { position, .. } => self.on_reset(name, position),
-            StreamMessage::Refused { shard, error } => self.on_refused(name, shard, &error),
-        }
-    }
-
-    fn on_change(&mut self, name: &Arc<str>, change: &Arc<ShardChange>) {
-        if self.phase(name, change.shard) == Some(Phase::Live) {
-            let verdict = self.shared.shards.on_change(&*self.shared.entries, change);
-            self.obey(change.shard, verdict);
-        }
-    }
-
-    fn on_heartbeat(&mut self, name: &Arc<str>, position: Position) {
-        if self.phase(name, position.shard) == Some(Phase::Live) {
-            let verdict = self.shared.shards.on_heartbeat(position);
-            self.obey(position.shard, verdict);
-        }
-    }
-
-    fn on_subscribed(&mut self, name: &Arc<str>, position: Position) {
-        // While live, it answers a question that a later reset has overtaken.
-        if self.phase(name, position.shard) == Some(Phase::Awaiting) {
-            self.live(position.shard);
-            let verdict = self.shared.shards.on_subscribed(position);
-            self.obey(position.shard, verdict);
-        }
-    }
-
-    fn on_reset(&mut self, name: &Arc<str>, position: Position) {
-        let shard = position.shard;
-        let Some(phase) = self.phase(name, shard) else { return };
-        let had_nothing = self.shared.shards.subscribe_from(shard).from.is_none();
-        let verdict = self.shared.shards.on_reset(position);
-        self.live(shard);
-        if verdict != StreamVerdict::Applied || (phase == Phase::Awaiting && had_nothing) {
-            // To who has nothing, a reset is the normal answer.
-            self.obey(shard, verdict);
-            return;
-        }
-        self.shared.metrics.lost(Loss::Reset, 1);
-        if let Some(wait) = self.shards.get_mut(&shard).and_then(|it| it.trouble(&self.shared.options)) {
-            self.park(shard, wait);
-        }
-    }
-
-    /// Acts on what a core made of a message.
-    fn obey(&mut self, shard: ShardId, verdict: StreamVerdict) {
-        let reason = match verdict {
-            StreamVerdict::Applied | StreamVerdict::Duplicate => return,
-            // Trust was ended elsewhere: the answer of a write showed an epoch that this stream does not know.
-            StreamVerdict::Ignored => Loss::Epoch,
-            StreamVerdict::Lost(LostReason::Gap) => Loss::Gap,
-            StreamVerdict::Lost(LostReason::MissedByHeartbeat) => Loss::Heartbeat,
-            StreamVerdict::Lost(LostReason::Backwards) => Loss::Reset,
-            StreamVerdict::Lost(LostReason::OlderEpoch) => Loss::Epoch,
-            StreamVerdict::Lost(LostReason::NewerEpoch) => {
-                // Without the epoch's history nobody here knows what of the entries is still true: start over.
-                self.shared.shards.start_over(shard);
-                self.shared.ask_for_topology();
-                Loss::Epoch
-            }
-        };
-        self.shard_lost(shard, reason);
-    }
-
-    fn on_refused(&mut self, name: &Arc<str>, shard: ShardId, error: &Error) {
-        if self.phase(name, shard).is_none() {
-            return;
-        }
-        tracing::debug!(%shard, leader = %name, %error, "a leader refused a shard");
-        self.end_trust(shard, Loss::Refused);
-        let Some(assignment) = self.shards.get_mut(&shard) else { return };
-        if error.code == ErrorCode::NotOwner {
-            // Only then is another leader the better one: the writes go to the best, and it hears of them first.
-            assignment.refused_by.push(Arc::clone(name));
-            self.shared.ask_for_topology();
-        }
-        let wait = assignment.trouble(&self.shared.options).unwrap_or(self.shared.options.backoff);
-        self.park(shard, wait);
-    }
-
     /// The phase of a shard that is assigned to this leader.
     fn phase(&self, name: &Arc<str>, shard: ShardId) -> Option<Phase> {
         let assignment = self.shards.get(&shard)?;
@@ -292,6 +228,7 @@ impl Subscriptions {
         if let Some(assignment) = self.shards.get_mut(&shard) {
             assignment.phase = Phase::Live;
             assignment.refused_by.clear();
+            self.unvouched = true;
         }
     }
 

@@ -17,6 +17,7 @@ impl Subscriptions {
         self.assign_parked();
         self.forget_idle();
         self.tend_links();
+        self.show_ages();
     }
 
     /// A stream that stays silent may be dead, and then changes are missed unseen (R10).

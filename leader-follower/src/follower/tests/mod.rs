@@ -5,70 +5,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
-use futures_util::stream;
+use parking_lot::Mutex;
 use tao_schema::fields::{Fields, Value};
 use tao_schema::graph_schema::GraphSchema;
-use tao_schema::ids::{Epoch, FieldId, ObjectId, ObjectType, Position, Seq, ShardId};
-use tao_schema::ops::{
-    Answer, Demand, FillReply, FillRequest, FillRow, InverseState, ReadOp, ReadReply, ReadRequest, Source,
-    WriteRequest,
+use tao_schema::ids::{
+    Epoch, FieldId, HostGroupId, ObjectId, ObjectType, Position, PrimaryTime, Seq, ShardId,
 };
-use tao_schema::rows::{ChangeItem, ObjectRow, ShardChange, ShardState};
-use tao_schema::stream::{StreamMessage, SubscribeShard};
+use tao_schema::ops::{
+    Answer, Demand, Explain, FillReply, FillRequest, FillRow, InverseState, ReadOp, ReadReply, ReadRequest,
+    Source, WriteRequest,
+};
+use tao_schema::rows::{ChangeItem, EpochStart, ObjectRow, ShardChange, ShardState};
+use tao_schema::stream::{GroupAge, StreamMessage, SubscribeShard};
 use tao_schema::topology::{TierRef, Topology};
 use tao_schema::{Error, Result};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Follower, FollowerContext, FollowerHandle, FollowerMetrics, FollowerOptions};
+use self::scripted::{Leader, Said, Stream, connect, next};
+use super::{Follower, FollowerContext, FollowerHandle, FollowerMetrics, FollowerOptions, ReadResult};
+use crate::clock::{Clock, RuntimeClock};
 use crate::core::Key;
-use crate::ports::{
-    ChangeStream, Cluster, ClusterView, LeaderPeer, LeaderPeers, SubscriptionControl, WriteAnswer,
-};
+use crate::ports::{ChangeStream, Cluster, ClusterView, LeaderPeer, LeaderPeers, WriteAnswer};
 
+mod ages;
+mod epochs;
 mod reads;
 mod region;
+mod scripted;
 mod streams;
 mod writes;
-
-/// A call that waits for the test's answer.
-type Asked<Q, A> = (Q, oneshot::Sender<Result<A>>);
-
-/// The leader as the follower sees it.
-struct Peer {
-    name: String,
-    fills: mpsc::UnboundedSender<Asked<FillRequest, FillReply>>,
-    reads: mpsc::UnboundedSender<Asked<ReadRequest, ReadReply>>,
-    writes: mpsc::UnboundedSender<Asked<WriteRequest, WriteAnswer>>,
-    opens: mpsc::UnboundedSender<Asked<(), ChangeStream>>,
-}
-
-/// The leader as the test plays it.
-struct Leader {
-    name: String,
-    fills: mpsc::UnboundedReceiver<Asked<FillRequest, FillReply>>,
-    reads: mpsc::UnboundedReceiver<Asked<ReadRequest, ReadReply>>,
-    writes: mpsc::UnboundedReceiver<Asked<WriteRequest, WriteAnswer>>,
-    opens: mpsc::UnboundedReceiver<Asked<(), ChangeStream>>,
-}
-
-/// What a follower says on an open stream.
-#[derive(Clone, PartialEq, Debug)]
-enum Said {
-    Subscribe(Vec<SubscribeShard>),
-    Unsubscribe(Vec<ShardId>),
-    Probe(u64),
-}
-
-/// The leader's end of an open stream. Dropped, the stream ends.
-struct Stream {
-    messages: mpsc::UnboundedSender<Result<StreamMessage>>,
-    said: mpsc::UnboundedReceiver<Said>,
-}
-
-struct Control(mpsc::UnboundedSender<Said>);
 
 struct Peers(HashMap<String, Arc<dyn LeaderPeer>>);
 
@@ -78,12 +45,21 @@ struct Fixture {
     leaders: Vec<Leader>,
     cluster: ClusterView,
     stale_topology: Arc<Notify>,
+    clock: Arc<SuspendedClock>,
 }
+
+/// A clock that goes on while the runtime's stands still, as that of a machine does that was suspended (H23).
+struct SuspendedClock(RuntimeClock, Mutex<Duration>);
 
 const SHARD: ShardId = ShardId(3);
 
 fn fixture() -> Fixture {
-    fixture_with(FollowerOptions::default())
+    fixture_with(ageless())
+}
+
+/// For what is not about ages: nobody has to vouch for anything.
+fn ageless() -> FollowerOptions {
+    FollowerOptions { max_age: Duration::MAX, ..FollowerOptions::default() }
 }
 
 fn fixture_with(options: FollowerOptions) -> Fixture {
@@ -98,6 +74,7 @@ fn fixture_with(options: FollowerOptions) -> Fixture {
     }
     drop(view);
     let stale_topology = Arc::new(Notify::new());
+    let clock = Arc::new(SuspendedClock(RuntimeClock::start(), Mutex::default()));
     let context = FollowerContext {
         node: "follower-1".to_owned(),
         schema: Arc::new(GraphSchema::demo()),
@@ -105,10 +82,11 @@ fn fixture_with(options: FollowerOptions) -> Fixture {
         region: 0,
         peers: Arc::new(Peers(peers)),
         stale_topology: Arc::clone(&stale_topology),
+        clock: Arc::clone(&clock) as _,
         metrics: Arc::new(FollowerMetrics::default()),
     };
     let follower = Follower::start(options, context).unwrap();
-    Fixture { follower, leaders, cluster, stale_topology }
+    Fixture { follower, leaders, cluster, stale_topology, clock }
 }
 
 fn topology(version: u64) -> Topology {
@@ -128,74 +106,10 @@ fn topology(version: u64) -> Topology {
     Topology::parse(&text, "test.toml").unwrap()
 }
 
-fn connect(name: &str) -> (Peer, Leader) {
-    let (fills, fills_here) = mpsc::unbounded_channel();
-    let (reads, reads_here) = mpsc::unbounded_channel();
-    let (writes, writes_here) = mpsc::unbounded_channel();
-    let (opens, opens_here) = mpsc::unbounded_channel();
-    let peer = Peer { name: name.to_owned(), fills, reads, writes, opens };
-    let name = name.to_owned();
-    (peer, Leader { name, fills: fills_here, reads: reads_here, writes: writes_here, opens: opens_here })
-}
-
-async fn ask<Q, A>(calls: &mpsc::UnboundedSender<Asked<Q, A>>, question: Q) -> Result<A> {
-    let (answer, answered) = oneshot::channel();
-    let gone = || Error::unavailable("the leader is gone");
-    calls.send((question, answer)).map_err(|_| gone())?;
-    answered.await.unwrap_or_else(|_| Err(gone()))
-}
-
-#[async_trait]
-impl LeaderPeer for Peer {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    async fn read(&self, request: ReadRequest, _deadline: Instant) -> Result<ReadReply> {
-        ask(&self.reads, request).await
-    }
-
-    async fn fill(&self, request: FillRequest, _deadline: Instant) -> Result<FillReply> {
-        ask(&self.fills, request).await
-    }
-
-    async fn write(&self, request: WriteRequest, _deadline: Instant) -> Result<WriteAnswer> {
-        ask(&self.writes, request).await
-    }
-
-    async fn apply_inverse(&self, _states: Vec<InverseState>, _deadline: Instant) -> Result<WriteAnswer> {
-        Err(Error::internal("a follower applies no inverses"))
-    }
-
-    async fn changes(&self, _follower: &str) -> Result<ChangeStream> {
-        ask(&self.opens, ()).await
-    }
-}
-
-#[async_trait]
-impl SubscriptionControl for Control {
-    async fn subscribe(&self, shards: Vec<SubscribeShard>) -> Result<()> {
-        self.0.send(Said::Subscribe(shards)).map_err(|_| Error::unavailable("the stream has ended"))
-    }
-
-    async fn probe(&self, number: u64) -> Result<()> {
-        self.0.send(Said::Probe(number)).map_err(|_| Error::unavailable("the stream has ended"))
-    }
-
-    async fn unsubscribe(&self, shards: Vec<ShardId>) -> Result<()> {
-        self.0.send(Said::Unsubscribe(shards)).map_err(|_| Error::unavailable("the stream has ended"))
-    }
-}
-
 impl LeaderPeers for Peers {
     fn leader(&self, name: &str) -> Option<Arc<dyn LeaderPeer>> {
         self.0.get(name).cloned()
     }
-}
-
-/// The next call; the test fails if none comes for a minute.
-async fn next<T>(calls: &mut mpsc::UnboundedReceiver<T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), calls.recv()).await.expect("no call came").unwrap()
 }
 
 /// Lets every task go on until all wait, without moving the clock.
@@ -205,76 +119,52 @@ async fn settle() {
     }
 }
 
-impl Leader {
-    async fn accept(&mut self) -> Stream {
-        let ((), answer) = next(&mut self.opens).await;
-        let (messages, receiver) = mpsc::unbounded_channel();
-        let (control, said) = mpsc::unbounded_channel();
-        let messages_here = stream::unfold(receiver, |mut receiver| async move {
-            receiver.recv().await.map(|message| (message, receiver))
-        });
-        let opened = ChangeStream { control: Arc::new(Control(control)), messages: Box::pin(messages_here) };
-        assert!(answer.send(Ok(opened)).is_ok(), "the follower gave up opening");
-        Stream { messages, said }
-    }
-
-    /// Answers the next read with an absent object at `seq`.
-    async fn answer_read(&mut self, seq: u64) -> ReadRequest {
-        let (request, answer) = next(&mut self.reads).await;
-        let reply = ReadReply { position: at(seq), answer: Answer::Object(None), explain: None, time: None };
-        answer.send(Ok(reply)).unwrap();
-        request
-    }
-
-    /// Answers the next fill with this object at `seq`.
-    async fn answer_fill(&mut self, seq: u64, row: Option<ObjectRow>) -> FillRequest {
-        let (request, answer) = next(&mut self.fills).await;
-        answer.send(Ok(filled(seq, row))).unwrap();
-        request
+impl Clock for SuspendedClock {
+    fn now(&self) -> Duration {
+        self.0.now() + *self.1.lock()
     }
 }
 
-impl Stream {
-    fn say(&self, message: StreamMessage) {
-        self.messages.send(Ok(message)).unwrap();
-    }
-
-    fn change(&self, seq: u64, local: u64, text: Option<&str>) {
-        self.say(StreamMessage::Change(Arc::new(change(seq, local, text))));
-    }
-
-    fn heartbeat(&self, seq: u64) {
-        self.say(StreamMessage::Heartbeat {
-            positions: vec![at(seq)],
-            sent_unix_ms: 0,
-            probe: 0,
-            ages: Vec::new(),
-        });
-    }
-
-    /// The next subscription of [`SHARD`]; what it goes on from.
-    async fn subscribed_from(&mut self) -> Option<Seq> {
-        loop {
-            if let Said::Subscribe(shards) = next(&mut self.said).await {
-                let found = shards.iter().find(|asked| asked.shard == SHARD).expect("only one shard is used");
-                return found.from.map(|from| from.seq);
-            }
-        }
+impl SuspendedClock {
+    fn sleep(&self, time: Duration) {
+        *self.1.lock() += time;
     }
 }
 
 impl Fixture {
     /// Brings [`SHARD`] to a continuous stream at `seq`, with the first leader.
     async fn live_at(&mut self, seq: u64) -> Stream {
+        self.live_in(at(seq), &[]).await
+    }
+
+    /// As [`Self::live_at`], in an epoch with a history.
+    async fn live_in(&mut self, position: Position, history: &[EpochStart]) -> Stream {
         let first = self.spawn_read(get(1));
-        self.leaders[0].answer_read(seq).await;
+        let (_, answer) = next(&mut self.leaders[0].reads).await;
+        let reply = ReadReply { position, answer: Answer::Object(None), explain: None, time: None };
+        answer.send(Ok(reply)).unwrap();
         let mut stream = self.leaders[0].accept().await;
         first.await.unwrap().unwrap();
         assert_eq!(stream.subscribed_from().await, None);
-        stream.say(StreamMessage::Reset { position: at(seq), history: Vec::new() });
+        stream.say(StreamMessage::Reset { position, history: history.to_vec() });
         settle().await;
         assert!(self.continuous());
         stream
+    }
+
+    /// The age of what is known of [`SHARD`].
+    fn age(&self) -> Option<Duration> {
+        self.follower.status().iter().find(|status| status.watermark.shard == SHARD)?.age
+    }
+
+    /// What memory says to a read, with its rule.
+    fn rule(&self, request: ReadRequest) -> Option<String> {
+        let reply = self.follower.try_read(&ReadRequest { explain: true, ..request })?;
+        Some(reply.unwrap().explain.unwrap().rule)
+    }
+
+    fn counted(&self, result: ReadResult) -> u64 {
+        self.follower.metrics().reads_of(&get(1).op, result)
     }
 
     /// Has object `local` filled at `seq`.

@@ -5,7 +5,6 @@ use tao_schema::ops::FillKey;
 use tao_schema::rows::ListRow;
 
 use super::*;
-use crate::follower::ReadResult;
 
 #[tokio::test(start_paused = true)]
 async fn a_filled_object_is_a_hit_and_absence_is_one_too() {
@@ -117,7 +116,7 @@ async fn an_answer_older_than_the_token_is_no_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_read_deeper_than_memory_fills_deeper() {
-    let mut f = fixture_with(FollowerOptions { list_fill_edges: 2, ..FollowerOptions::default() });
+    let mut f = fixture_with(FollowerOptions { list_fill_edges: 2, ..ageless() });
     let _stream = f.live_at(10).await;
     let key = ListKey { id1: id(1), atype: AssocType(1) };
     let list = |held: u64| {
@@ -201,7 +200,7 @@ async fn a_read_that_runs_out_of_time_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn too_many_reads_at_one_leader_are_refused() {
-    let mut f = fixture_with(FollowerOptions { reads_per_leader: 1, ..FollowerOptions::default() });
+    let mut f = fixture_with(FollowerOptions { reads_per_leader: 1, ..ageless() });
     let first = f.spawn_read(get(1));
     settle().await;
     assert_eq!(f.spawn_read(get(2)).await.unwrap().unwrap_err().code, ErrorCode::Overloaded);

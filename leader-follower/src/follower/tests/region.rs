@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tao_schema::edges::Edge;
-use tao_schema::ids::{AssocType, EdgeKey, HostGroupId, ListKey, RequestId, Time};
+use tao_schema::ids::{AssocType, EdgeKey, ListKey, RequestId, Time};
 use tao_schema::ops::{Demand, WriteOp, WriteReply};
 use tao_schema::session::Session;
 use tao_shard_store::log::SharedDatabase;
@@ -80,9 +80,10 @@ async fn region() -> Region {
             region: 0,
             peers: Arc::clone(&peers) as _,
             stale_topology: Arc::default(),
+            clock: Arc::new(RuntimeClock::start()),
             metrics: Arc::default(),
         };
-        Follower::start(FollowerOptions::default(), context).unwrap()
+        Follower::start(ageless(), context).unwrap()
     };
     let followers = ["follower-1", "follower-2"].map(start_follower).to_vec();
     Region { followers, leaders, store }

@@ -1,7 +1,7 @@
 use tao_schema::ErrorCode;
 
 use super::*;
-use crate::follower::{Loss, ReadResult};
+use crate::follower::Loss;
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_served_from_memory_without_a_continuous_stream() {
@@ -35,7 +35,7 @@ async fn a_gap_ends_the_trust_and_the_shard_is_asked_for_again() {
     stream.change(12, 2, Some("x"));
     settle().await;
     assert_eq!(f.memory(1), None);
-    assert_eq!(stream.said.recv().await, Some(Said::Unsubscribe(vec![SHARD])));
+    assert_eq!(stream.heard().await, Some(Said::Unsubscribe(vec![SHARD])));
     assert_eq!(stream.subscribed_from().await, Some(Seq(10)));
     stream.say(StreamMessage::Reset { position: at(12), history: Vec::new() });
     settle().await;
@@ -131,7 +131,7 @@ async fn a_leader_that_is_gone_is_replaced_by_the_next_and_returned_to() {
     // The first is knocked at until it opens; then the shard comes back to it.
     let mut first = f.leaders[0].accept().await;
     assert_eq!(first.subscribed_from().await, Some(Seq(10)));
-    assert_eq!(second.said.recv().await, Some(Said::Unsubscribe(vec![SHARD])));
+    assert_eq!(second.heard().await, Some(Said::Unsubscribe(vec![SHARD])));
     // H16: what the second says now is not listened to.
     second.messages.send(Ok(StreamMessage::Change(Arc::new(change(11, 1, Some("late")))))).ok();
     settle().await;
@@ -143,8 +143,7 @@ async fn a_leader_that_is_gone_is_replaced_by_the_next_and_returned_to() {
 
 #[tokio::test(start_paused = true)]
 async fn repeated_resets_serve_the_shard_uncached_for_a_while() {
-    let options =
-        FollowerOptions { resets_tolerated: 2, backoff: Duration::from_secs(2), ..Default::default() };
+    let options = FollowerOptions { resets_tolerated: 2, backoff: Duration::from_secs(2), ..ageless() };
     let mut f = fixture_with(options);
     let mut stream = f.live_at(10).await;
     for seq in 11..=13 {
@@ -153,7 +152,7 @@ async fn repeated_resets_serve_the_shard_uncached_for_a_while() {
         settle().await;
     }
     assert!(!f.continuous(), "R16: the third is one too many");
-    assert_eq!(stream.said.recv().await, Some(Said::Unsubscribe(vec![SHARD])));
+    assert_eq!(stream.heard().await, Some(Said::Unsubscribe(vec![SHARD])));
     let read = f.spawn_read(get(1));
     f.leaders[0].answer_read(13).await;
     assert!(read.await.unwrap().is_ok());
@@ -166,7 +165,7 @@ async fn repeated_resets_serve_the_shard_uncached_for_a_while() {
 
 #[tokio::test(start_paused = true)]
 async fn a_shard_that_nobody_reads_is_forgotten_and_comes_back_empty() {
-    let options = FollowerOptions { idle_unsubscribe: Duration::from_secs(20), ..Default::default() };
+    let options = FollowerOptions { idle_unsubscribe: Duration::from_secs(20), ..ageless() };
     let mut f = fixture_with(options);
     let mut stream = f.live_at(10).await;
     f.fill(1, 10, Some(row(4, "a"))).await;
@@ -191,8 +190,8 @@ async fn a_shard_that_nobody_reads_is_forgotten_and_comes_back_empty() {
     }
     beats(&stream, 45).await;
     assert_eq!(f.memory(1), None, "H16: what it missed while away can't be known");
-    assert_eq!(stream.said.recv().await, Some(Said::Unsubscribe(vec![SHARD])));
-    assert_eq!(stream.said.recv().await, None, "without shards, the stream is closed");
+    assert_eq!(stream.heard().await, Some(Said::Unsubscribe(vec![SHARD])));
+    assert_eq!(stream.heard().await, None, "without shards, the stream is closed");
     assert_eq!(f.follower.metrics().shards_subscribed.get(), 0);
     let read = f.spawn_read(get(1));
     f.leaders[0].answer_read(10).await;
@@ -217,23 +216,6 @@ async fn a_refused_shard_is_asked_for_again_and_read_uncached() {
     f.stale_topology.notified().await;
     let mut second = f.leaders[1].accept().await;
     assert_eq!(second.subscribed_from().await, Some(Seq(10)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_newer_epoch_starts_the_shard_over() {
-    let mut f = fixture();
-    let mut stream = f.live_at(10).await;
-    f.fill(1, 10, Some(row(4, "a"))).await;
-    let mut news = change(11, 1, Some("b"));
-    news.epoch = Epoch(2);
-    stream.say(StreamMessage::Change(Arc::new(news)));
-    settle().await;
-    assert_eq!(f.memory(1), None);
-    assert_eq!(stream.subscribed_from().await, None, "nobody here knows where the old epoch ended");
-    stream
-        .say(StreamMessage::Reset { position: Position { epoch: Epoch(2), ..at(11) }, history: Vec::new() });
-    settle().await;
-    assert!(f.continuous());
 }
 
 #[tokio::test(start_paused = true)]
