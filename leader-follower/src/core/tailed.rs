@@ -56,7 +56,8 @@ impl ShardCore {
     /// Becomes the shard's leader behind its row: the changes after `from` come from the log once more, so that the ring
     /// is full before anybody asks (R17). Nothing is served until [`Self::opened_at`]. Learn the history first.
     ///
-    /// A core that has a state already goes on from it, if the replay reaches back to it.
+    /// A core that has a state already goes on from it, if the replay reaches back to it. After a log that could not be
+    /// understood that state is not to be believed: [`Self::forget`] it first (R9).
     ///
     /// # Errors
     /// [`Backwards`] if `from` is of an epoch that had ended before it.
@@ -69,17 +70,20 @@ impl ShardCore {
         Ok(())
     }
 
-    /// The replay has come to everything that `row` shows, the shard row read before it began. Answers whether it has
-    /// brought all of that (or nothing was to be replayed, and this core was there already); if not, the cache starts
-    /// anew at the row.
+    /// The replay has come to everything that `row` shows, the shard row as it was read before the replay began. Answers
+    /// whether this core stands there now, without a gap; or, had nothing to be replayed, stood there before. If not,
+    /// the cache starts anew at the row.
     ///
     /// # Errors
     /// [`Backwards`] if the row says less than this node has seen in the same lineage: the database lost something.
     pub fn opened_at(&mut self, row: Position, entries: &dyn Entries) -> Result<bool, Backwards> {
         self.on_visible(row, entries);
-        let reached = self.lineage(row.epoch, row.seq) == Lineage::Same
-            && (self.watermark >= row.seq || !self.rules.hold(Rule::ReplayReaches));
-        if self.trust == Trust::Replaying && reached {
+        let there = match self.trust {
+            // Beyond it are own commits of the meantime.
+            Trust::Replaying => self.watermark >= row.seq || !self.rules.hold(Rule::ReplayReaches),
+            _ => self.resumable && self.watermark == row.seq,
+        };
+        if there && self.lineage(row.epoch, row.seq) == Lineage::Same {
             self.trust = Trust::Continuous;
             return Ok(true);
         }

@@ -95,6 +95,6 @@ fn r18a_answers() {
     check(
         "an answer of an epoch not heard of: its key is nobody's here until the epoch is known",
         "reset 10; fill o=1v9 @10; fill x=1v9 @10; answer 2/11 o=2; read o; read x; need o; fill o=1v9 @10; epoch 2@11; need o; fill o=1v9 @10; fill o=2v11 @2/11",
-        "stored 1@10; stored 1@10; absent; 1@10; need 1:2:11; NewerEpoch; Continues; need 1:2:11; BelowFloor 1@10; stored 2@11",
+        "stored 1@10; stored 1@10; absent; 1@10; need 2/11; NewerEpoch; Continues; need 2/11; BelowFloor 1@10; stored 2@11",
     );
 }

@@ -2,12 +2,14 @@
 //! ones against a log that knows the truth; [`threads`] reads while another thread writes.
 
 mod answers;
+mod epochs;
 mod history;
 mod lists;
 mod log;
 mod rules;
 mod script;
 mod serving;
+mod tailed;
 mod threads;
 
 use std::collections::BTreeMap;

@@ -226,32 +226,3 @@ fn h16_an_absence_is_not_continuous() {
         "stored 1@10; 1@12",
     );
 }
-
-#[test]
-fn epochs() {
-    check(
-        "a lossy promotion: beyond the old epoch's end everything goes, floors too",
-        "reset 120; fill o=1v119 @120; answer 125 x=1; epoch 2@118; from; change 2/118; read o; floor x",
-        "stored 1@120; Flushed; from 117; absent; floor 117",
-    );
-    check(
-        "a move: the log goes on",
-        "reset 120; fill o=1v119 @120; epoch 2@121; read o; change 2/121 x=1; read o; read o >=1/120; read o >=1/121; read o >=2/121",
-        "stored 1@120; Continues; 1@120; 1@121; 1@121; lost epoch; 1@121",
-    );
-    check(
-        "an entry ahead of a lost epoch's end goes, though the watermark does not",
-        "reset 110; fill o=1v119 @120; history 2@118; from; subscribed 2/110; read o",
-        "stored 1@120; from 110; absent",
-    );
-    check(
-        "a stream of another epoch",
-        "reset 2/10; change 1/11 o=1; subscribed 2/10; hb 3/10; subscribed 2/10; change 3/11; read o >=3/1",
-        "Lost(OlderEpoch); Lost(NewerEpoch); Lost(NewerEpoch); other epoch",
-    );
-    check(
-        "a token of an epoch not heard of",
-        "reset 2/10; fill o=1v9 @2/10; read o >=3/1; lost; read o >=3/1; read o >=2/1",
-        "stored 1@10; other epoch; other epoch; no stream",
-    );
-}

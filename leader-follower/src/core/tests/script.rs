@@ -1,10 +1,14 @@
 //! Histories as text. Commands are separated by `;`:
 //!
 //! ```text
-//! open N | reset N | subscribed N | hb N | lost | forget | from | epoch E N     events; N is [epoch/]seq, epoch 1 if unnamed
-//! change N ITEM.. | commit N ITEM.. | answer N ITEM..                           a change: stream, leader, write's answer
-//! fill BODY @N | gone BODY @N                                                   rows read at N, shard serving or gone
-//! read KEY [>=N] | evict KEY | raise KEY N | shown KEY N | floor KEY | after N  N of `after` may be `-`: nothing
+//! open N | reset N | subscribed N | hb N | lost | forget | from        events; N is [epoch/]seq, epoch 1 if unnamed
+//! replaying N | opened N | visible N | held                            of a leader's log
+//! epoch E@FIRST | history E@FIRST.. | lineage N..                      epochs
+//! change N ITEM.. | commit N ITEM.. | answer N ITEM..                  a change: stream, leader, write's answer
+//! tail N ITEM.. | unseen N ITEM..                                      from the log: committed, not known to be
+//! fill BODY @N | gone BODY @N                                          rows read at N, shard serving or gone
+//! read KEY [>=N] | evict KEY | after N                                 N of `after` may be `-`: nothing
+//! raise KEY N | shown KEY N | promise KEY N | floor KEY | need KEY     floors
 //! ```
 //!
 //! `KEY`: `o`, `l` (any other letter: another object). `ITEM`: `o=5` (set to 5), `o-` (deleted), `lPREV>COUNT:A90,B-`
@@ -21,7 +25,8 @@ use tao_schema::rows::{
 };
 
 use super::super::{
-    Body, Entries, Entry, Filled, Key, Lookup, Published, RingAnswer, ShardCore, StreamVerdict,
+    Body, Entries, Entry, Filled, Key, LineageProblem, Lookup, Published, RingAnswer, ShardCore,
+    StreamVerdict,
 };
 use super::{LIST, LIST_KEY, MapEntries, OBJECT, Rule, SHARD, at, options};
 
@@ -69,6 +74,8 @@ fn step(core: &mut ShardCore, entries: &MapEntries, command: &str) -> String {
             String::new()
         }
         "commit" => published(&core.on_commit(change(&rest), entries)),
+        "tail" | "unseen" => published(&core.on_tailed(change(&rest), verb == "tail", entries)),
+        "visible" => published(&core.on_visible(position(rest[0]), entries)),
         "answer" => {
             core.on_answer(&change(&rest), entries);
             String::new()
@@ -82,17 +89,47 @@ fn step(core: &mut ShardCore, entries: &MapEntries, command: &str) -> String {
             let token = rest.get(1).map(|token| position(token.trim_start_matches(">=")));
             read(&core.lookup(entries, &key(rest[0]), token))
         }
-        "need" => format!("need {}", core.need(&key(rest[0]))),
-        "floor" => format!("floor {}", core.floor(&key(rest[0]))),
         "from" => {
             core.subscribe_from().map_or_else(|| "from nothing".into(), |from| format!("from {}", from.seq))
         }
         "after" => ring((rest[0] != "-").then(|| position(rest[0])), core),
+        "opened" => core
+            .opened_at(position(rest[0]), entries)
+            .map_or_else(|_| "backwards".into(), |there| if there { "there" } else { "anew" }.into()),
+        "replaying" => {
+            core.open_replaying(position(rest[0])).map_or_else(|_| "backwards".into(), |()| String::new())
+        }
+        "floor" | "need" | "held" | "lineage" => asked(core, verb, &rest),
         _ => {
             quiet(core, entries, verb, &rest);
             String::new()
         }
     }
+}
+
+fn asked(core: &ShardCore, verb: &str, rest: &[&str]) -> String {
+    match verb {
+        "floor" => format!("floor {}", core.floor(&key(rest[0]))),
+        "need" => format!("need {}", brief(core.need(&key(rest[0])))),
+        "held" => core.held().map_or_else(|| "held nothing".into(), |held| format!("held {}", brief(held))),
+        _ => {
+            let positions: Vec<Position> = rest.iter().map(|text| position(text)).collect();
+            match core.check_lineage(&positions) {
+                Ok(()) => "same".into(),
+                Err(LineageProblem::Lost { position, end }) => {
+                    let end = end.map_or_else(|| "unknown".into(), |end| end.to_string());
+                    format!("{} lost, end {end}", brief(position))
+                }
+                Err(LineageProblem::Newer { position, ours }) => {
+                    format!("{} newer than {ours}", brief(position))
+                }
+            }
+        }
+    }
+}
+
+fn brief(position: Position) -> String {
+    format!("{}/{}", position.epoch, position.seq)
 }
 
 fn quiet(core: &mut ShardCore, entries: &MapEntries, verb: &str, rest: &[&str]) {
@@ -101,6 +138,7 @@ fn quiet(core: &mut ShardCore, entries: &MapEntries, verb: &str, rest: &[&str]) 
         "forget" => core.forget(),
         "evict" => entries.remove(&key(rest[0])),
         "raise" => core.raise_floor(key(rest[0]), Seq(number(rest[1])), entries),
+        "promise" => core.promise(key(rest[0]), position(rest[1]), entries),
         "shown" => core.shown(key(rest[0]), Seq(number(rest[1])), entries),
         _ => panic!("unknown command {verb}"),
     }
