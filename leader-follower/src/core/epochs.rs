@@ -89,6 +89,11 @@ impl Epochs {
         self.known.get(next).map(|start| before(start.first_seq))
     }
 
+    /// The last seq before all that is known.
+    pub(super) fn before_all(&self) -> Seq {
+        self.known.first().map_or(Seq::ZERO, |start| before(start.first_seq))
+    }
+
     pub(super) fn lineage(&self, epoch: Epoch, seq: Seq) -> Lineage {
         match epoch.cmp(&self.current()) {
             Ordering::Equal => Lineage::Same,

@@ -1,5 +1,7 @@
 //! What answers must at least know, so that this node's readers never go back (R15).
 
+use std::collections::BTreeMap;
+
 use tao_schema::ids::{Epoch, Position, Seq};
 
 use super::epochs::Lineage;
@@ -8,12 +10,21 @@ use super::rules::Rule;
 use super::shard::ShardCore;
 use super::{Entries, Key};
 
-/// What was shown of an epoch that this core has not heard of: its seqs can't be compared with ours before the history
-/// comes. Until then these keys are in nobody's memory here.
-#[derive(Debug)]
-pub(super) struct Unheard {
-    epoch: Epoch,
-    floors: Floors,
+/// Epochs that were heard of before their histories, at most. One more, and the floors of the oldest are held against the
+/// next one.
+const MAX_UNHEARD: usize = 4;
+
+/// What was shown of epochs that this core has not heard of: their seqs can't be compared with ours, nor with each
+/// other's, before the history comes. Until then these keys are in nobody's memory here.
+#[derive(Debug, Default)]
+pub(super) struct Unheard(BTreeMap<Epoch, Floors>);
+
+impl Unheard {
+    /// The newest floor of a key.
+    fn floor(&self, key: &Key) -> Option<(Epoch, Seq)> {
+        let mut newest_first = self.0.iter().rev().map(|(epoch, floors)| (*epoch, floors.get(key)));
+        newest_first.find(|(_, seq)| *seq > Seq::ZERO)
+    }
 }
 
 impl ShardCore {
@@ -33,12 +44,8 @@ impl ShardCore {
 
     /// [`Self::floor`] as the position to ask for; in a newer epoch than this core's if something of it was shown.
     pub fn need(&self, key: &Key) -> Position {
-        match &self.unheard {
-            Some(Unheard { epoch, floors }) if floors.get(key) > Seq::ZERO => {
-                Position { shard: self.shard, epoch: *epoch, seq: floors.get(key) }
-            }
-            _ => Position { shard: self.shard, epoch: self.epoch(), seq: self.floor(key) },
-        }
+        let (epoch, seq) = self.unheard.floor(key).unwrap_or_else(|| (self.epoch(), self.floor(key)));
+        Position { shard: self.shard, epoch, seq }
     }
 
     /// Keys that have a floor of their own now.
@@ -56,12 +63,14 @@ impl ShardCore {
             Lineage::Older => {}
             Lineage::Newer => {
                 let (max, rules) = (self.options.max_floors, self.rules);
-                let unheard = self.unheard.get_or_insert_with(|| Unheard {
-                    epoch: position.epoch,
-                    floors: Floors::new(max, rules),
-                });
-                unheard.epoch = unheard.epoch.max(position.epoch);
-                unheard.floors.raise(key, position.seq);
+                let floors = self.unheard.0.entry(position.epoch);
+                floors.or_insert_with(|| Floors::new(max, rules)).raise(key, position.seq);
+                if self.unheard.0.len() > MAX_UNHEARD
+                    && let Some((_, oldest)) = self.unheard.0.pop_first()
+                    && let Some(mut next) = self.unheard.0.first_entry()
+                {
+                    next.get_mut().absorb(oldest);
+                }
                 entries.remove(&key);
             }
         }
@@ -90,19 +99,22 @@ impl ShardCore {
 
     /// Whether what was shown of `key` is of an epoch that this core has not heard of.
     pub(super) fn is_unheard(&self, key: &Key) -> bool {
-        self.unheard.as_ref().is_some_and(|unheard| unheard.floors.get(key) > Seq::ZERO)
+        self.unheard.floor(key).is_some()
     }
 
     /// An epoch was learned: what was shown of it is comparable now.
     pub(super) fn hear(&mut self) {
-        let Some(unheard) = self.unheard.take_if(|unheard| unheard.epoch <= self.epochs.current()) else {
-            return;
-        };
-        let mut floors = unheard.floors;
-        if let Some(end) = self.epochs.end(unheard.epoch) {
-            floors.cap(end);
+        while let Some(first) = self.unheard.0.first_entry()
+            && *first.key() <= self.epochs.current()
+        {
+            let (epoch, mut floors) = first.remove_entry();
+            if epoch < self.epochs.current() {
+                // Where its end is not known, what the present history surely has can be reached.
+                let reached = || self.epochs.before_all().max(self.watermark);
+                floors.cap(self.epochs.end(epoch).unwrap_or_else(reached));
+            }
+            self.floors.absorb(floors);
         }
-        self.floors.absorb(floors);
         self.floors.pass(self.watermark);
     }
 }

@@ -54,8 +54,8 @@ pub struct ShardCore {
     pub(super) resumable: bool,
     pub(super) ring: Ring,
     pub(super) floors: Floors,
-    /// Floors in an epoch that is not known yet.
-    pub(super) unheard: Option<Unheard>,
+    /// Floors in epochs that are not known yet.
+    pub(super) unheard: Unheard,
     /// In the order of the log; at the end, own commits of an epoch that the log has not told of yet.
     pub(super) waiting: BTreeMap<(Epoch, Seq), Arc<ShardChange>>,
     /// What the log brought that nobody has seen committed. One is enough: the next one proves it (R7).
@@ -112,7 +112,7 @@ impl ShardCore {
             resumable: false,
             ring: Ring::new(options.ring_changes, options.ring_bytes),
             floors: Floors::new(options.max_floors, rules),
-            unheard: None,
+            unheard: Unheard::default(),
             waiting: BTreeMap::new(),
             held: None,
             visible: Seq::ZERO,

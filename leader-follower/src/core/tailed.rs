@@ -48,6 +48,13 @@ impl ShardCore {
         }
     }
 
+    /// The log is followed on another server from now on, or anew: what is held may never have been committed, whatever
+    /// row or commit has its seq from here on (H10). It is dropped. If it was committed, and the log does not
+    /// come to it again, what follows waits ([`Self::first_waiting`]), and the audit finds the shard behind (R8).
+    pub fn on_log_lost(&mut self) {
+        self.held = None;
+    }
+
     /// The change that is held, if there is one.
     pub fn held(&self) -> Option<Position> {
         self.held.as_ref().map(|change| change.position())

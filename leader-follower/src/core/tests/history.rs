@@ -1,14 +1,18 @@
-//! Random histories: a database with a lagging replica, a leader, a follower, and everything that goes wrong between
-//! them. What is checked, after every step:
+//! Random histories: a database with a lagging replica, its log that is ahead of what is committed, promotions that lose
+//! nothing or much, two leaders of which one is seen in the log alone, a follower, and everything that goes wrong
+//! between them. What is checked, after every step:
 //!
-//! 1. every entry equals the log at the seq that it is claimed to be right at;
-//! 2. a reader is never shown less than had been shown, or acknowledged, when it began to read (Local reads included);
-//! 3. a watermark never falls, unless the shard was forgotten; trust is never there below what a subscription promised;
-//! 4. once everything is delivered, followers know the whole log.
+//! 1. every entry equals the log of its node's epoch at the seq that it is claimed to be right at;
+//! 2. a reader is never shown less than had been shown, or acknowledged, when it began to read (Local reads included),
+//!    except for what a promotion has lost; and never told that a position is satisfied that is lost;
+//! 3. a watermark never falls within a lineage, unless the shard was forgotten; trust is never there below what a
+//!    subscription promised;
+//! 4. once everything is delivered, leader and follower know the whole log, and keep what they are given.
 //!
 //! Without any one rule a history is found that breaks one of these.
 
 mod readers;
+mod wire;
 mod world;
 
 use super::super::rules::Rule;
@@ -43,8 +47,9 @@ fn histories_stay_right_without_the_defence_and_with_versions_that_start_again()
 }
 
 /// Rules whose absence a history of this kind can show. The others: in [`super::rules`], for `AheadWaits` and `NeverBack`
-/// cover each other here, and there is one epoch; and in [`super::threads`].
-const SHOWN: [Rule; 21] = [
+/// cover each other here; in [`super::tailed`] and [`super::epochs`], for a leader that is behind shows nothing wrong, and
+/// every history comes whole; and in [`super::threads`].
+const SHOWN: [Rule; 26] = [
     Rule::RingReaches,
     Rule::RollForward,
     Rule::FillState,
@@ -66,6 +71,11 @@ const SHOWN: [Rule; 21] = [
     Rule::ResetVoids,
     Rule::ForgetVoids,
     Rule::HeartbeatSeq,
+    Rule::FillLineage,
+    Rule::VisibleOnly,
+    Rule::EpochEnds,
+    Rule::EpochFlush,
+    Rule::FloorsEnd,
 ];
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! open N | reset N | subscribed N | hb N | lost | forget | from        events; N is [epoch/]seq, epoch 1 if unnamed
-//! replaying N | opened N | visible N | held                            of a leader's log
+//! replaying N | opened N | visible N | held | log_lost                 of a leader's log
 //! epoch E@FIRST | history E@FIRST.. | lineage N..                      epochs
 //! change N ITEM.. | commit N ITEM.. | answer N ITEM..                  a change: stream, leader, write's answer
 //! tail N ITEM.. | unseen N ITEM..                                      from the log: committed, not known to be
@@ -136,6 +136,7 @@ fn quiet(core: &mut ShardCore, entries: &MapEntries, verb: &str, rest: &[&str]) 
     match verb {
         "lost" => core.on_lost(),
         "forget" => core.forget(),
+        "log_lost" => core.on_log_lost(),
         "evict" => entries.remove(&key(rest[0])),
         "raise" => core.raise_floor(key(rest[0]), Seq(number(rest[1])), entries),
         "promise" => core.promise(key(rest[0]), position(rest[1]), entries),
