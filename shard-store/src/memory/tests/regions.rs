@@ -370,3 +370,21 @@ async fn r24_a_promotion_writes_every_shard_row_and_its_log_tells() {
     assert_eq!(a.open_epochs(&[(A, EPOCH, Epoch(2))]).await.unwrap(), 0);
     assert_eq!((seq(&store, A).await, seq(&store, B).await), (Seq(3), Seq(1)));
 }
+
+#[tokio::test]
+async fn r7_a_heartbeat_is_seen_after_every_commit_before_it() {
+    let (a, _b) = pair(Duration::ZERO).await;
+    let hold = a.hold_commits();
+    let (writer, beater) = (MemoryStore::open(&a), MemoryStore::open(&a));
+    let write = tokio::spawn(async move { done(&writer, add(A, 1)).await });
+    a.wait_executed(&"memory-a-2".parse().unwrap()).await;
+    let beat = tokio::spawn(async move { beater.beat(Beat { writer: WRITER, nonce: 5 }).await });
+    a.wait_executed(&"memory-a-3".parse().unwrap()).await;
+    let store = MemoryStore::open(&a);
+    assert_eq!(store.survey(WRITER).await.unwrap().beat, None);
+    assert!(!beat.is_finished() && !write.is_finished());
+    drop(hold);
+    beat.await.unwrap().unwrap();
+    let survey = store.survey(WRITER).await.unwrap();
+    assert_eq!((survey.beat.unwrap().0, survey.rows[0].seq), (5, Seq(1)));
+}
