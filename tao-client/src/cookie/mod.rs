@@ -33,8 +33,10 @@
 //! master region, [`MAX_STICK`](crate::MAX_STICK) at most, from the reader's clock on.)
 //!
 //! # When it is too small
-//! A session that outgrows the cookie folds positions into times (see [`tao_schema::session::Session::shrink`]). If those that
-//! are left are too young, [`Written::fallback`] says what was given up; it is never stale reads while it lasts.
+//! About 60 positions fit. A session that outgrows the cookie folds those that are older than the loss window into times (see
+//! [`tao_schema::session::Session::shrink`]). If the ones that are left are too young, [`Written::fallback`] says what was given
+//! up. Pages that read from hundreds of shards get there: read with the session what the user wrote or must not see go back, and
+//! the rest with the plain client. Where every host group is `lossless`, [`Folding::loss_window`] may be zero.
 
 mod keys;
 mod seal;
@@ -54,6 +56,10 @@ use crate::session::{MAX_STICK, SessionClient, SessionOptions};
 pub const MAX_COOKIE_CHARS: usize = 1_024;
 /// Characters of a cookie's name at most.
 pub const MAX_NAME_CHARS: usize = 64;
+/// Room for clocks when young positions are folded. Small, because a floor that lies ahead sends all reads up until the
+/// heartbeats have passed it; enough, because the time of a reply is not before the commit of what it shows, and a heartbeat
+/// of a later time comes after it in the log.
+const YOUNG_SLACK: Duration = Duration::from_secs(1);
 /// Cookies of one name that are looked at: a browser may send one for each path and domain.
 const MAX_SAME_NAME: usize = 4;
 
@@ -93,11 +99,12 @@ pub struct Written {
     pub fallback: Option<Fallback>,
 }
 
-/// What a cookie that was too small gave up. Reads are not stale in either case.
+/// What a cookie that was too small gave up. Reads stay fresh in either case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fallback {
-    /// Young positions became times as well. They still keep reads fresh; but if a failover loses what they stood for, reads
-    /// don't say `LostEpoch`.
+    /// Young positions became times as well. These keep reads fresh, unless a primary's clock is set back by more than
+    /// a second meanwhile; but if a failover loses what they stood for, reads don't say `LostEpoch`. Reads go to the master region
+    /// until this one has applied a heartbeat that is a little younger than the cookie, usually a second or two.
     FoldedYoung,
     /// Positions without a known time, or times of too many host groups, did not fit: all was forgotten, and all reads go to
     /// the master region for [`CookieOptions::master_for`].
@@ -231,7 +238,7 @@ impl SessionCookie {
         session
     }
 
-    /// Bytes that the value may have.
+    /// Characters that the value may have.
     fn max_value_chars(&self) -> usize {
         MAX_COOKIE_CHARS - self.options.name.len() - 1
     }
@@ -258,13 +265,11 @@ impl SessionCookie {
     ) -> (String, Option<Fallback>) {
         let max_bytes = Seal::session_bytes(self.max_value_chars());
         let folding = &self.options.folding;
+        let young = Folding { loss_window: Duration::ZERO, slack: folding.slack.min(YOUNG_SLACK) };
         let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let fallback = if seen.shrink(max_bytes, folding, since_epoch).is_ok() {
             None
-        } else if seen
-            .shrink(max_bytes, &Folding { loss_window: Duration::ZERO, ..*folding }, since_epoch)
-            .is_ok()
-        {
+        } else if seen.shrink(max_bytes, &young, since_epoch).is_ok() {
             Some(Fallback::FoldedYoung)
         } else {
             seen = Session::new();
