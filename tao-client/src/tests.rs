@@ -10,7 +10,7 @@ use tao_schema::ops::{Effect, Source};
 use tao_schema::wire::proto;
 use tokio::time::Instant;
 
-use crate::testing::{FakeCluster, Graph, Reaction, topology};
+use crate::testing::{FakeCluster, Graph, Reaction, region_topology, topology};
 use crate::{BatchReply, Client, Options};
 
 const ANY: ObjectId = ObjectId::new(ShardId(7), 1);
@@ -33,6 +33,10 @@ fn writes(cluster: &FakeCluster) -> Vec<proto::WriteRequest> {
             _ => None,
         })
         .collect()
+}
+
+fn requests_of(cluster: &FakeCluster) -> Vec<usize> {
+    cluster.followers.iter().map(|node| node.requests().len()).collect()
 }
 
 fn reads(cluster: &FakeCluster) -> Vec<proto::ReadRequest> {
@@ -259,6 +263,34 @@ async fn follows_the_topology() {
     let owners: std::collections::BTreeSet<String> =
         (0..64).map(|shard| client.node_of(ShardId(shard)).unwrap().0).collect();
     assert_eq!(owners.len(), 2, "both followers own shards now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_stay_in_the_own_region_as_long_as_it_serves() {
+    let graph = Graph::demo();
+    let two_regions = region_topology(1, &["east", "west"]);
+    let cluster = FakeCluster::of(&two_regions, move |_, request| graph.answer(request));
+    // Only reached through a translated address.
+    cluster.network.kill("f2:1");
+    cluster.network.serve("gate:9", cluster.followers[1].clone());
+    let translate = [("f2:1".to_owned(), "gate:9".to_owned())].into();
+    let options = Options { region: Some("west".into()), translate, ..cluster.options() };
+    let client = Client::connect(options).await.unwrap();
+    let session = client.session();
+    let ann = session.object_add("user").send().await.unwrap();
+    session.object_get(ann.id).send().await.unwrap();
+    assert_eq!(requests_of(&cluster), [0, 2]);
+    cluster.network.kill("gate:9");
+    for _ in 0..5 {
+        assert!(session.object_get(ann.id).send().await.unwrap().is_some());
+    }
+    assert_eq!(requests_of(&cluster), [5, 2], "the session goes on in the other region");
+    let asked: proto::Position = ann.written.positions[0].into();
+    assert!(reads(&cluster).iter().all(|read| read.at_least == Some(asked)), "with what it has seen");
+    cluster.network.serve("gate:9", cluster.followers[1].clone());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    session.object_get(ann.id).send().await.unwrap();
+    assert_eq!(requests_of(&cluster), [5, 3], "and comes home");
 }
 
 #[tokio::test(start_paused = true)]
