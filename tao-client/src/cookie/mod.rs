@@ -30,7 +30,7 @@
 //! for nothing, or fail them as lost. It is not secret: it tells numbers of shards, how far their logs were, and when. Who
 //! replays an old cookie of his own reads as of then, or newer. It has no date of expiry: nothing that it promises gets
 //! wrong with age, so no clock of a web server decides about it. (One does about the time for which a session sticks to the
-//! master region, [`MAX_STICK`](crate::MAX_STICK) at most, from the reader's clock on.)
+//! master region, [`MAX_STICK`] at most, from the reader's clock on.)
 //!
 //! # When it is too small
 //! About 60 positions fit. A session that outgrows the cookie folds those that are older than the loss window into times (see
