@@ -121,10 +121,10 @@ async fn run(command: Command) -> Result<()> {
     match command.work {
         Work::Write { callers, connections } => {
             anyhow::ensure!(
-                ready.databases.len() == 1,
+                ready.databases().count() == 1,
                 "compare on one database server: start the cluster with --storage mysql --db-servers 1"
             );
-            let plain = Plain::prepare(&ready.databases[0].dsn).await?;
+            let plain = Plain::prepare(&ready.regions[0].databases[0].dsn).await?;
             let mut best = 0f64;
             let mut most = 0f64;
             for round in 0..2 {

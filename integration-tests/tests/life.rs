@@ -190,7 +190,7 @@ async fn dev_goes_on_with_its_data() {
         let mut id = String::new();
         for round in 0..2 {
             let mut dev = DevRegion::start_with(&storage, &environment).unwrap();
-            assert_eq!((dev.ready.storage.as_str(), dev.ready.databases.len()), ("mysql", 2));
+            assert_eq!((dev.ready.storage.as_str(), dev.ready.databases().count()), ("mysql", 2));
             if round == 0 {
                 let (code, added, talk) =
                     run_tao(&dev.cluster(), &["object", "add", "user", "name=Ann"]).unwrap();

@@ -1,7 +1,7 @@
 //! Liveness, readiness and metrics over HTTP, for probes and Prometheus.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::State as Shared;
@@ -30,8 +30,21 @@ pub enum State {
     Draining,
 }
 
+/// What a running node says of its parts.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Details {
+    /// It takes no work until these are done.
+    pub waits_for: Vec<String>,
+    /// It works, but somebody should look.
+    pub notes: Vec<String>,
+}
+
+/// Looks at the parts of a node.
+pub type Look = Box<dyn Fn() -> Details + Send + Sync>;
+
 struct Inner {
     state: Mutex<State>,
+    look: OnceLock<Look>,
     registry: Mutex<Registry>,
 }
 
@@ -46,7 +59,7 @@ impl Health {
         ];
         registry.register("tao_build", "Version, name and role of this node", Info::new(labels));
         let state = Mutex::new(State::Starting("just started".to_owned()));
-        Self(Arc::new(Inner { state, registry: Mutex::new(registry) }))
+        Self(Arc::new(Inner { state, look: OnceLock::new(), registry: Mutex::new(registry) }))
     }
 
     /// Registers a component's metrics.
@@ -57,6 +70,19 @@ impl Health {
     /// Says where the node is.
     pub fn set(&self, state: State) {
         *self.0.state.lock() = state;
+    }
+
+    /// Has the parts of the running node looked at whenever somebody asks. The first one given stays.
+    pub fn look_at(&self, look: Look) {
+        let _stays = self.0.look.set(look);
+    }
+
+    /// What a running node waits for; nothing while it starts or drains.
+    pub fn details(&self) -> Details {
+        match *self.0.state.lock() {
+            State::Ready => self.0.look.get().map(|look| look()).unwrap_or_default(),
+            State::Starting(_) | State::Draining => Details::default(),
+        }
     }
 
     /// Serves until `stop`.
@@ -86,7 +112,18 @@ impl Health {
 async fn readyz(Shared(health): Shared<Health>) -> Response {
     let state = health.0.state.lock().clone();
     match state {
-        State::Ready => (StatusCode::OK, "ready\n").into_response(),
+        State::Ready => {
+            let Details { waits_for, notes } = health.details();
+            let (status, word) = if waits_for.is_empty() {
+                (StatusCode::OK, "ready")
+            } else {
+                (StatusCode::SERVICE_UNAVAILABLE, "waiting")
+            };
+            let lines = std::iter::once(word.to_owned())
+                .chain(waits_for.iter().map(|what| format!("waits for {what}")))
+                .chain(notes);
+            (status, lines.map(|line| line + "\n").collect::<String>()).into_response()
+        }
         State::Starting(why) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("starting: {why}\n")).into_response()
         }

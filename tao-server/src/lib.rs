@@ -11,4 +11,7 @@ pub mod logging;
 pub mod node;
 pub mod peers;
 pub mod ready;
-mod stores;
+pub mod stores;
+pub mod topology;
+pub mod translate;
+pub mod wan;

@@ -8,51 +8,55 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use parking_lot::Mutex;
 use tao_client::connection::{Connection, ConnectionOptions, Service, dial};
-use tao_leader_follower::ports::{ChangeStream, LeaderPeer, LeaderPeers, SubscriptionControl, WriteAnswer};
+use tao_leader_follower::ports::{
+    ChangeStream, ClusterView, LeaderPeer, LeaderPeers, SubscriptionControl, WriteAnswer,
+};
 use tao_schema::ids::ShardId;
 use tao_schema::limits::MAX_MESSAGE_BYTES;
 use tao_schema::ops::{FillReply, FillRequest, InverseState, ReadReply, ReadRequest, WriteRequest};
 use tao_schema::stream::{StreamMessage, Subscribe, SubscribeShard};
-use tao_schema::topology::Topology;
 use tao_schema::wire::envelope::{ReplyBody, RequestOp, decode_reply, encode_request};
 use tao_schema::wire::proto;
 use tao_schema::wire::proto::peer_client::PeerClient;
 use tao_schema::{Error, Result};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+
+use crate::translate::Translate;
 
 /// Wishes of a subscriber that may wait to be sent.
 const WISHES: usize = 64;
 /// Shards of one wish: some 25 KiB, within the smallest message that a node may be configured to take.
 const WISH_SHARDS: usize = 1_024;
 
-/// Connections to the leaders of a topology, opened when first used, one for each node.
+/// Connections to the leaders of all regions, opened when first used, one for each node.
 pub struct GrpcPeers {
-    topology: watch::Receiver<Arc<Topology>>,
+    cluster: ClusterView,
+    translate: Translate,
     options: Arc<ConnectionOptions>,
     peers: Mutex<HashMap<String, Arc<GrpcLeader>>>,
 }
 
 impl GrpcPeers {
-    /// Peers by the addresses of `topology`, which may change.
-    pub fn new(topology: watch::Receiver<Arc<Topology>>, options: ConnectionOptions) -> Self {
-        Self { topology, options: Arc::new(options), peers: Mutex::default() }
+    /// Peers by the addresses of the topology in force, translated.
+    pub fn new(cluster: ClusterView, translate: Translate, options: ConnectionOptions) -> Self {
+        Self { cluster, translate, options: Arc::new(options), peers: Mutex::default() }
     }
 }
 
 impl LeaderPeers for GrpcPeers {
     fn leader(&self, name: &str) -> Option<Arc<dyn LeaderPeer>> {
-        let address = {
-            let topology = self.topology.borrow();
-            let mut leaders = topology.regions.iter().flat_map(|region| &region.leaders.nodes);
-            leaders.find(|node| node.name == name)?.address.clone()
-        };
+        let cluster = self.cluster.load();
+        let leaders = || cluster.topology.regions.iter().flat_map(|region| &region.leaders.nodes);
+        let address = self.translate.address(&leaders().find(|node| node.name == name)?.address);
         let mut peers = self.peers.lock();
         if let Some(peer) = peers.get(name).filter(|peer| peer.connection.address() == address) {
             return Some(Arc::clone(peer) as Arc<dyn LeaderPeer>);
         }
-        let connection = Connection::new(address.as_str(), Service::Peer, Arc::clone(&self.options));
+        // Connections to nodes that are no more go with the first new one.
+        peers.retain(|known, _| leaders().any(|node| node.name == *known));
+        let connection = Connection::new(address, Service::Peer, Arc::clone(&self.options));
         let peer =
             Arc::new(GrpcLeader { name: name.to_owned(), connection, options: Arc::clone(&self.options) });
         peers.insert(name.to_owned(), Arc::clone(&peer));

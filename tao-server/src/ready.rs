@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::translate::Translate;
+
 /// A running cluster.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ReadyFile {
@@ -21,8 +23,6 @@ pub struct ReadyFile {
     pub ready_seconds: f64,
     /// Its regions.
     pub regions: Vec<ReadyRegion>,
-    /// Its database servers.
-    pub databases: Vec<ReadyDatabase>,
 }
 
 /// A region's nodes.
@@ -34,6 +34,11 @@ pub struct ReadyRegion {
     pub followers: Vec<ReadyNode>,
     /// What followers connect to.
     pub leaders: Vec<ReadyNode>,
+    /// Its database servers; none on the memory engine.
+    pub databases: Vec<ReadyDatabase>,
+    /// Addresses of other regions as this one reaches them, over the injected distance.
+    #[serde(default)]
+    pub translate: Translate,
 }
 
 /// A node's addresses.
@@ -52,6 +57,8 @@ pub struct ReadyNode {
 pub struct ReadyDatabase {
     /// Its host group.
     pub host_group: u16,
+    /// Whether it was the primary when the cluster started.
+    pub primary: bool,
     /// `host:port`.
     pub address: String,
     /// With user and password of the private server; the file is readable by its owner only.
@@ -94,6 +101,11 @@ impl ReadyFile {
     /// It is not there or is none.
     pub fn read(path: &Path) -> std::io::Result<Self> {
         Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?)
+    }
+
+    /// All database servers.
+    pub fn databases(&self) -> impl Iterator<Item = &ReadyDatabase> {
+        self.regions.iter().flat_map(|region| &region.databases)
     }
 
     /// All nodes, followers first.

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use tao_schema::topology::ReplicationMode;
 use tao_server::config::LogConfig;
 use tao_server::dev::{DevCluster, DevOptions, StorageChoice};
 use tao_server::logging;
@@ -14,8 +16,8 @@ use tao_server::ready::ReadyFile;
 use crate::Common;
 use crate::output::say;
 
-/// A whole region in one command: databases, leaders, followers. For development only: no authentication, and
-/// without --data-dir the data is deleted on exit.
+/// A whole cluster in one command: databases, leaders, followers, in one region or several. For development only: no
+/// authentication, and without --data-dir the data is deleted on exit.
 #[derive(Args)]
 pub struct Dev {
     /// Where the data lives: `auto` uses a MySQL or MariaDB server binary if one is found (TAO_MYSQLD, else the PATH),
@@ -32,10 +34,23 @@ pub struct Dev {
     /// repeated, each is a host group. Data goes into its database `tao` and stays there.
     #[arg(long, value_name = "DSN", conflicts_with_all = ["db_servers", "data_dir", "storage"])]
     dsn: Vec<String>,
-    /// Followers.
+    /// Regions: each has its own followers, leaders and a full copy of the data; MySQL's replication is between them.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    regions: usize,
+    /// What each byte takes from one region to another, one way: 60ms, 1s. On gRPC, SQL and replication.
+    #[arg(long, default_value = "0ms", value_name = "TIME", value_parser = duration)]
+    wan_latency: Duration,
+    /// What an acknowledged write is worth when its region is lost: `async`, what was not replicated yet is lost;
+    /// `lossless`, nothing is, and each write waits for another region.
+    #[arg(long, value_enum, default_value_t = ModeArg::Async)]
+    mode: ModeArg,
+    /// The master region of all host groups. Default: host group 1 in the first region, 2 in the second, and so on.
+    #[arg(long, value_name = "REGION")]
+    master: Option<String>,
+    /// Followers of each region.
     #[arg(long, default_value_t = 2)]
     followers: usize,
-    /// Leaders.
+    /// Leaders of each region.
     #[arg(long, default_value_t = 1)]
     leaders: usize,
     /// Keeps the databases in this folder, to go on with later.
@@ -66,6 +81,16 @@ enum StorageArg {
     Memory,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ModeArg {
+    Async,
+    Lossless,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; such as 60ms"))
+}
+
 impl Dev {
     /// Runs until SIGINT or SIGTERM.
     pub async fn run(self, _common: &Common) -> Result<ExitCode> {
@@ -80,6 +105,13 @@ impl Dev {
             shards: self.shards,
             db_servers: self.db_servers,
             dsns: self.dsn,
+            regions: self.regions,
+            wan_latency: self.wan_latency,
+            mode: match self.mode {
+                ModeArg::Async => ReplicationMode::Async,
+                ModeArg::Lossless => ReplicationMode::Lossless,
+            },
+            master: self.master,
             followers: self.followers,
             leaders: self.leaders,
             data_dir: self.data_dir,
@@ -119,6 +151,9 @@ impl Dev {
 fn banner(ready: &ReadyFile, path: &std::path::Path) {
     say(&format!("ready in {:.1} s: {}, {} shards", ready.ready_seconds, ready.engine, ready.shards));
     for region in &ready.regions {
+        if ready.regions.len() > 1 {
+            say(&format!("{}:", region.name));
+        }
         for (role, nodes) in [("follower", &region.followers), ("leader", &region.leaders)] {
             for node in nodes {
                 say(&format!(
@@ -127,9 +162,16 @@ fn banner(ready: &ReadyFile, path: &std::path::Path) {
                 ));
             }
         }
-    }
-    for database in &ready.databases {
-        say(&format!("  database  host group {:<2} {}", database.host_group, database.address));
+        for database in &region.databases {
+            let role = match (ready.regions.len(), database.primary) {
+                (1, _) => "",
+                (_, true) => "primary",
+                (_, false) => "replica",
+            };
+            let line =
+                format!("  database  host group {:<2} {:<16} {role}", database.host_group, database.address);
+            say(line.trim_end());
+        }
     }
     // The other commands find the default place by themselves.
     let cluster = if path == ReadyFile::default_path() {

@@ -13,6 +13,8 @@ use tao_schema::limits;
 
 pub use layers::{ConfigError, Layers};
 
+use crate::translate::Translate;
+
 /// What a node is and how it runs. `tao-server config dump` prints it with every default.
 ///
 /// Sizes are in bytes, times in milliseconds; the key says so.
@@ -39,6 +41,9 @@ pub struct NodeConfig {
     pub limits: LimitsConfig,
     /// Leaders only: writing and reading the databases.
     pub storage: StorageConfig,
+    /// Where this node has to connect for an address of the topology, of a node or a database server, if that is not the
+    /// address itself: `"host:port" = "host:port"`.
+    pub translate: Translate,
 }
 
 /// `[cache]`
@@ -51,8 +56,11 @@ pub struct CacheConfig {
     pub engine: EngineName,
     /// Recent changes kept for each shard, for late fills and for subscribers that come back.
     pub ring_changes: usize,
-    /// Bytes of recent changes kept for each shard.
+    /// Bytes of recent changes kept for each shard, at most.
     pub ring_bytes: usize,
+    /// Bytes of recent changes kept for all shards together: each has its part of them. A leader keeps those of every
+    /// shard of the cluster, so that it can take over from another one at once.
+    pub rings_bytes: u64,
 }
 
 /// Name of a cache engine.
@@ -135,13 +143,20 @@ impl Default for NodeConfig {
             log: LogConfig::default(),
             limits: LimitsConfig::default(),
             storage: StorageConfig::default(),
+            translate: Translate::default(),
         }
     }
 }
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self { bytes: 1 << 30, engine: EngineName::Quick, ring_changes: 4096, ring_bytes: 4 << 20 }
+        Self {
+            bytes: 1 << 30,
+            engine: EngineName::Quick,
+            ring_changes: 4096,
+            ring_bytes: 4 << 20,
+            rings_bytes: 256 << 20,
+        }
     }
 }
 
@@ -179,6 +194,16 @@ impl NodeConfig {
         };
         if self.name.is_empty() {
             return refuse("name", "\"\"".to_owned(), "the node's name in the topology");
+        }
+        if let Some((from, to)) = self.translate.wrong() {
+            return refuse(&format!("translate.\"{from}\""), format!("{to:?}"), "host:port for host:port");
+        }
+        if self.cache.rings_bytes < 1 << 20 {
+            return refuse(
+                "cache.rings_bytes",
+                self.cache.rings_bytes.to_string(),
+                "at least 1048576 (1 MiB)",
+            );
         }
         if self.cache.bytes < 1 << 20 {
             return refuse("cache.bytes", self.cache.bytes.to_string(), "at least 1048576 (1 MiB)");

@@ -1,20 +1,27 @@
-//! The databases of a dev region: private servers, or the memory engine.
+//! The databases of a dev cluster: private servers, the user's own, or the memory engine.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use tao_schema::ids::HostGroupId;
-use tao_schema::topology::{Dsn, Topology};
+use tao_schema::topology::{Dsn, HostGroup, Topology};
 use tao_shard_store::fleet::{Fleet, FleetOptions, ServerBinary};
 use tao_shard_store::log::SharedDatabase;
-use tao_shard_store::memory::{MemoryDatabase, MemoryOptions, MemoryStore};
+use tao_shard_store::store::StoreErrorKind;
 
-use super::{DevOptions, REGION};
+use super::DevOptions;
+use super::memory::MemoryServers;
+use super::wan::Distance;
 use crate::config::StorageConfig;
-use crate::ready::ReadyDatabase;
-use crate::stores::{self, Stores};
+use crate::node::{Databases, Plan};
+use crate::stores::{self, Opening, RemoteServers};
+use crate::topology;
+use crate::translate::server_address;
+
+/// How long replicas may take to follow a primary that has just begun.
+const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// Which engine to use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -37,7 +44,7 @@ pub enum Storage {
         /// As the server says it.
         engine: String,
     },
-    /// The user's own servers.
+    /// The user's own servers, for one region.
     Servers {
         /// Their addresses.
         dsns: Vec<Dsn>,
@@ -45,7 +52,7 @@ pub enum Storage {
         engine: String,
     },
     /// In this process.
-    Memory(Vec<MemoryDatabase>),
+    Memory(MemoryServers),
 }
 
 /// How shards were laid out over the servers of a data folder.
@@ -53,21 +60,28 @@ pub enum Storage {
 struct Layout {
     shards: u32,
     db_servers: usize,
+    #[serde(default = "one")]
+    regions: usize,
+}
+
+const fn one() -> usize {
+    1
 }
 
 /// Refuses other numbers than the data was made with: shards would be looked for on servers that don't hold them.
 fn same_layout(folder: &Path, options: &DevOptions) -> Result<()> {
-    let asked = Layout { shards: options.shards, db_servers: options.db_servers };
+    let asked = Layout { shards: options.shards, db_servers: options.db_servers, regions: options.regions };
     let path = folder.join("layout.json");
     match std::fs::read_to_string(&path) {
         Ok(text) => {
             let kept: Layout = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-            anyhow::ensure!(
+            ensure!(
                 kept == asked,
-                "{} was made with --shards {} --db-servers {}; start it with these, or take another folder",
+                "{} was made with --shards {} --db-servers {} --regions {}; start it with these, or take another folder",
                 folder.display(),
                 kept.shards,
-                kept.db_servers
+                kept.db_servers,
+                kept.regions
             );
             Ok(())
         }
@@ -90,19 +104,19 @@ impl Storage {
             StorageChoice::Auto => ServerBinary::find().ok(),
         };
         let Some(binary) = binary else {
-            anyhow::ensure!(
+            ensure!(
                 options.data_dir.is_none(),
                 "--data-dir: the memory engine keeps nothing; use --storage mysql"
             );
-            let databases =
-                (0..options.db_servers).map(|_| MemoryDatabase::new(MemoryOptions::default())).collect();
-            return Ok(Self::Memory(databases));
+            return Ok(Self::Memory(MemoryServers::new(options.db_servers, &options.region_names())));
         };
         if let Some(folder) = &options.data_dir {
             same_layout(folder, options)?;
         }
         let engine = format!("{} {}", binary.flavour(), binary.version());
         let fleet = FleetOptions {
+            replicas: options.regions - 1,
+            mode: options.mode,
             data_dir: options.data_dir.clone(),
             ..FleetOptions::new(binary, options.db_servers)
         };
@@ -138,50 +152,115 @@ impl Storage {
         }
     }
 
-    pub(super) fn databases(&self) -> Vec<ReadyDatabase> {
-        match self {
-            Self::MySql { fleet, .. } => fleet.servers().iter().map(ReadyDatabase::from).collect(),
-            Self::Servers { dsns, .. } => dsns
-                .iter()
-                .enumerate()
-                .map(|(index, dsn)| ReadyDatabase {
-                    host_group: index as u16 + 1,
-                    address: address(dsn),
-                    dsn: dsn.expose().to_owned(),
-                })
-                .collect(),
-            Self::Memory(_) => Vec::new(),
-        }
-    }
-
-    /// The DSN of a host group; the memory engine has a name in its place.
-    pub(super) fn dsn(&self, index: usize) -> String {
-        match self {
-            Self::MySql { fleet, .. } => fleet.servers()[index].dsn().expose(),
-            Self::Servers { dsns, .. } => dsns[index].expose().to_owned(),
-            Self::Memory(_) => format!("memory://{index}"),
-        }
-    }
-
-    /// Stores for one leader: connections of its own, as a process of its own would have.
-    pub(super) async fn open(&self, topology: &Topology) -> Result<Stores> {
-        match self {
-            Self::MySql { .. } | Self::Servers { .. } => {
-                stores::open(topology, REGION, &StorageConfig::default()).await
+    /// The DSN of a host group's server in a region; the memory engine has a name in its place.
+    pub(super) fn dsn(&self, group: usize, region: usize) -> Result<String> {
+        Ok(match self {
+            Self::MySql { fleet, .. } => {
+                fleet.server(group, region).context("a server for each host group and region")?.dsn().expose()
             }
-            Self::Memory(databases) => Ok(databases
-                .iter()
-                .enumerate()
-                .map(|(index, database)| {
-                    let store: SharedDatabase = Arc::new(MemoryStore::open(database));
-                    (HostGroupId(index as u16 + 1), store)
-                })
-                .collect()),
+            Self::Servers { dsns, .. } => dsns[group].expose().to_owned(),
+            Self::Memory(_) => format!("memory://{group}.{region}"),
+        })
+    }
+
+    /// The newest topology that any server of the first host group has: where the databases were left off.
+    pub(super) async fn last_topology(&self, asked: &Topology) -> Result<Option<Topology>> {
+        if matches!(self, Self::Memory(_)) {
+            return Ok(None);
+        }
+        let mut newest: Option<Topology> = None;
+        for dsn in asked.host_groups.first().into_iter().flat_map(|group| group.servers.values()) {
+            let database = match stores::open_one(dsn.expose(), &StorageConfig::default()).await {
+                Ok(database) => database,
+                // Read-only and without tables: it never held anything.
+                Err(error) if error.kind == StoreErrorKind::Unavailable => continue,
+                Err(error) => return Err(error).with_context(|| server_address(dsn)),
+            };
+            let stored = topology::stored(&database).await.with_context(|| server_address(dsn))?;
+            if let Some(stored) = stored
+                && newest.as_ref().is_none_or(|newest| stored.version > newest.version)
+            {
+                newest = Some(stored);
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Opens the primaries that the topology names, and lets the others follow them, over the distance.
+    pub(super) async fn replicate(
+        &self,
+        topology: &Topology,
+        distance: &Distance,
+        delay: Duration,
+    ) -> Result<()> {
+        match self {
+            Self::Memory(servers) => servers.replicate(topology, delay),
+            Self::Servers { .. } => Ok(()),
+            Self::MySql { fleet, .. } if topology.regions.len() > 1 => {
+                let masters = topology
+                    .host_groups
+                    .iter()
+                    .map(|group| topology.region_named(&group.master).map_or(0, usize::from));
+                let masters: Vec<usize> = masters.collect();
+                let through = |group: usize, replica: usize| {
+                    let group = topology.host_groups.get(group)?;
+                    let region = &topology.regions.get(replica)?.name;
+                    distance.link(region, &server_address(group.servers.get(&group.master)?))
+                };
+                Ok(fleet.replicate(&masters, &through).await?)
+            }
+            Self::MySql { .. } => Ok(()),
         }
     }
 
-    pub(super) async fn create_shards(&self, topology: &Topology) -> Result<()> {
-        stores::create_shards(topology, &self.open(topology).await?).await
+    /// Makes tables and shard rows on the primaries, stores the topology, and waits until the replicas have both.
+    pub(super) async fn prepare(&self, topology: &Topology) -> Result<()> {
+        for (at, group) in topology.host_groups.iter().enumerate() {
+            let primary = self.primary(group).await?;
+            stores::check_shards(topology, group.id, &group.master, &primary)
+                .await
+                .with_context(|| format!("host group {}", group.id))?;
+            if at == 0 {
+                topology::store(topology, &primary).await?;
+            }
+        }
+        match self {
+            Self::Memory(servers) => servers.caught_up(topology).await,
+            Self::Servers { .. } => Ok(()),
+            Self::MySql { fleet, .. } => caught_up(fleet, topology).await,
+        }
+    }
+
+    async fn primary(&self, group: &HostGroup) -> Result<SharedDatabase> {
+        match self {
+            Self::Memory(servers) => {
+                use tao_leader_follower::ports::RemoteDatabases as _;
+                servers.server(group.id, &group.master).context("a server in the master region")
+            }
+            Self::MySql { .. } | Self::Servers { .. } => {
+                let dsn = group.servers.get(&group.master).context("a server in the master region")?;
+                stores::open_one(dsn.expose(), &StorageConfig::default())
+                    .await
+                    .with_context(|| format!("host group {} at {}", group.id, server_address(dsn)))
+            }
+        }
+    }
+
+    /// Databases for one leader: connections of its own, as a process of its own would have.
+    pub(super) async fn open(&self, plan: &Plan) -> Result<Databases> {
+        let region = plan.region_name();
+        if let Self::Memory(servers) = self {
+            return Ok(Databases { own: servers.of_region(&region), remote: Arc::new(servers.clone()) });
+        }
+        let opening = Opening {
+            cluster: plan.topology.view(),
+            config: plan.config.storage.clone(),
+            translate: plan.config.translate.clone(),
+        };
+        Ok(Databases {
+            own: stores::of_region(&opening, &region)?,
+            remote: Arc::new(RemoteServers::new(opening)),
+        })
     }
 
     pub(super) async fn stop(self) {
@@ -192,10 +271,17 @@ impl Storage {
     }
 }
 
-/// `host:port` of a DSN, for people.
-fn address(dsn: &Dsn) -> String {
-    let shown = dsn.to_string();
-    let rest = shown.split_once("://").map_or(shown.as_str(), |(_, rest)| rest);
-    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    host.split(['/', '?']).next().unwrap_or(host).to_owned()
+/// Waits until all replicas have what their primaries have now.
+async fn caught_up(fleet: &Fleet, topology: &Topology) -> Result<()> {
+    for (at, group) in topology.host_groups.iter().enumerate() {
+        let master = topology.region_named(&group.master).map_or(0, usize::from);
+        let primary = fleet.server(at, master).context("a primary")?;
+        let position = fleet.admin(primary.index())?.executed().await?;
+        for server in
+            fleet.servers().iter().filter(|server| server.group() == at && server.replica() != master)
+        {
+            fleet.admin(server.index())?.wait_executed(&position, CATCH_UP).await?;
+        }
+    }
+    Ok(())
 }

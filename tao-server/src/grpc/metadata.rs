@@ -7,6 +7,7 @@ use tao_schema::graph_schema::GraphSchema;
 use tao_schema::topology::Topology;
 use tao_schema::wire::proto;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// Longest wait for a newer topology before the present one is answered again.
 const WATCH: Duration = Duration::from_secs(30);
@@ -17,12 +18,18 @@ pub struct Metadata {
     node: Arc<str>,
     schema: Arc<GraphSchema>,
     topology: watch::Receiver<Arc<Topology>>,
+    drain: CancellationToken,
 }
 
 impl Metadata {
-    /// For a node named `node`.
-    pub fn new(node: &str, schema: Arc<GraphSchema>, topology: watch::Receiver<Arc<Topology>>) -> Self {
-        Self { node: node.into(), schema, topology }
+    /// For a node named `node`. Who waits for a newer topology gets the present one when `drain` is cancelled.
+    pub fn new(
+        node: &str,
+        schema: Arc<GraphSchema>,
+        topology: watch::Receiver<Arc<Topology>>,
+        drain: CancellationToken,
+    ) -> Self {
+        Self { node: node.into(), schema, topology, drain }
     }
 
     pub(super) fn schema(&self) -> proto::GetSchemaReply {
@@ -34,7 +41,11 @@ impl Metadata {
         if newer_than > 0 {
             let newer = topology.wait_for(|topology| topology.version > newer_than);
             // At the time limit, or when the node stops, the present one is the answer.
-            let _no_news = tokio::time::timeout(WATCH, newer).await;
+            tokio::select! {
+                _newer = newer => {}
+                () = tokio::time::sleep(WATCH) => {}
+                () = self.drain.cancelled() => {}
+            }
         }
         let topology = Arc::clone(&topology.borrow());
         proto::GetTopologyReply {

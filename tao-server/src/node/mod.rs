@@ -1,27 +1,26 @@
 //! One node: services, gRPC, health and metrics, wired together and taken down in order.
 
+mod options;
 mod plan;
+mod readiness;
 mod run;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
-use arc_swap::ArcSwap;
+use anyhow::{Context as _, Result};
 use tao_client::connection::ConnectionOptions;
 use tao_leader_follower::clock::BootClock;
-use tao_leader_follower::core::CoreOptions;
-use tao_leader_follower::follower::{
-    Follower, FollowerContext, FollowerHandle, FollowerMetrics, FollowerOptions,
-};
-use tao_leader_follower::lanes::LaneOptions;
-use tao_leader_follower::leader::{Leader, LeaderContext, LeaderHandle, LeaderOptions};
-use tao_leader_follower::ports::Cluster;
-use tao_schema::topology::Topology;
+use tao_leader_follower::follower::{Follower, FollowerContext, FollowerHandle, FollowerMetrics};
+use tao_leader_follower::leader::{Leader, LeaderContext, LeaderHandle};
+use tao_leader_follower::ports::RemoteDatabases;
+use tao_schema::ids::HostGroupId;
 use tao_schema::wire::proto::{self, inspect_server, peer_server, tao_server};
+use tao_shard_store::log::SharedDatabase;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,11 +34,14 @@ use crate::config::NodeConfig;
 use crate::grpc::{FollowerInspect, FollowerService, LeaderInspect, LeaderService, Metadata, ServiceLimits};
 use crate::health::{Health, State};
 use crate::peers::GrpcPeers;
-use crate::stores::{OneRegion, Stores};
+use crate::stores::Stores;
+use crate::topology::{Watch, WatchOptions};
 
 pub use plan::{Plan, Role};
 pub use run::{Signals, run_until_signal};
 
+/// Between two looks whether a node serves.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Time for the last answers to leave, once the services have ended.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
@@ -61,7 +63,14 @@ pub struct Node {
     stop: CancellationToken,
     server: JoinHandle<()>,
     grace: Duration,
-    topology: watch::Sender<Arc<Topology>>,
+}
+
+/// The databases of a leader.
+pub struct Databases {
+    /// Those of its region.
+    pub own: Stores,
+    /// Those of other regions.
+    pub remote: Arc<dyn RemoteDatabases>,
 }
 
 /// The admin port of a node, open from the first moment of its life.
@@ -87,71 +96,83 @@ impl Admin {
         let address = health.clone().serve(plan.config.admin_listen, stop.clone()).await?;
         Ok(Self { health, address, stop })
     }
-
-    /// Says what the node still waits for.
-    fn waits_for(&self, what: String) {
-        self.health.set(State::Starting(what));
-    }
 }
 
 impl Node {
-    /// Starts a node on a listener that is bound already. `stores` are a leader's databases; a follower has none.
+    /// Starts a node on a listener that is bound already. `databases` are a leader's; a follower has none.
     ///
     /// # Errors
-    /// A service refuses its options.
-    pub async fn start(plan: Plan, listener: TcpListener, stores: Stores, admin: Admin) -> Result<Self> {
+    /// A service refuses its options; a leader without databases.
+    pub async fn start(
+        plan: Plan,
+        listener: TcpListener,
+        databases: Option<Databases>,
+        admin: Admin,
+    ) -> Result<Self> {
         let Plan { config, role, region, schema, topology } = plan;
         let address = listener.local_addr()?;
         let Admin { health, address: admin, stop } = admin;
         let (drain, calls) = (CancellationToken::new(), TaskTracker::new());
-        let (sender, receiver) = watch::channel(Arc::clone(&topology));
-        let view = Arc::new(ArcSwap::from_pointee(Cluster::new(topology)));
-        let peers = Arc::new(GrpcPeers::new(receiver.clone(), ConnectionOptions::default()));
         let limits = service_limits(&config, &drain, &calls);
-        let metadata = Metadata::new(&config.name, Arc::clone(&schema), receiver.clone());
-        let bytes = config.limits.message_bytes;
+        let news = topology.subscribe();
+        let shards = topology.topology().shards;
+        let metadata = Metadata::new(&config.name, Arc::clone(&schema), news, drain.clone());
         let (reporter, base) = grpc_server(&config)?;
+        let peers = GrpcPeers::new(topology.view(), config.translate.clone(), ConnectionOptions::default());
+        let peers = Arc::new(peers);
+        let stale = Arc::new(Notify::new());
+        health.register(|registry| topology.register(registry));
+        let stores = databases.as_ref().map(|databases| databases.own.clone()).unwrap_or_default();
         let (service, service_name, router) = match role {
             Role::Follower => {
                 let metrics = Arc::new(FollowerMetrics::default());
                 health.register(|registry| metrics.register(registry));
                 let context = FollowerContext {
                     node: config.name.clone(),
-                    schema: Arc::clone(&schema),
-                    cluster: view,
+                    schema,
+                    cluster: topology.view(),
                     region,
                     peers,
-                    stale_topology: Arc::default(),
+stale_topology: Arc::clone(&stale),
                     clock: Arc::new(BootClock),
                     metrics,
                 };
-                let follower = Follower::start(follower_options(&config), context)?;
-                let tao = FollowerService::new(follower.clone(), metadata, limits);
-                let router = base
-                    .add_service(tao_server::TaoServer::new(tao).max_decoding_message_size(bytes))
-                    .add_service(inspect_server::InspectServer::new(FollowerInspect::new(follower.clone())));
+                let follower = Follower::start(options::follower(&config, shards), context)?;
+                let router = follower_router(base, &follower, metadata, limits, &config);
                 (Service::Follower(follower), tao_server::TaoServer::<FollowerService>::NAME, router)
             }
             Role::Leader => {
-                let options = leader_options(&config);
+                let databases = databases.context("a leader needs the databases of its region")?;
                 let context = LeaderContext {
                     node: config.name.clone(),
                     schema,
-                    cluster: view,
-                    databases: stores,
-                    remote: Arc::new(OneRegion),
+                    cluster: topology.view(),
+                    databases: shared(&databases.own),
+                    remote: databases.remote,
                     clock: Arc::new(BootClock),
                     peers,
-                    stale_topology: Arc::default(),
+                    stale_topology: Arc::clone(&stale),
                 };
+                let options = options::leader(&config, shards);
                 let leader = health.register(|registry| Leader::start(options, context, registry));
-                let router = leader_router(base, &leader, metadata, limits, bytes);
+                let router = leader_router(base, &leader, metadata, limits, &config);
                 (Service::Leader(leader), peer_server::PeerServer::<LeaderService>::NAME, router)
             }
         };
-        reporter.set_service_status(service_name, ServingStatus::Serving).await;
+        let watch = Watch {
+            state: Arc::clone(&topology),
+            node: config.name.clone(),
+            region,
+            databases: shared(&stores),
+            stale,
+            translate: config.translate.clone(),
+            options: WatchOptions::default(),
+        };
+        watch.spawn(stop.clone());
         let server = tokio::spawn(serve(router, listener, stop.clone(), config.name.clone()));
+        readiness::watch(&health, topology, stores, region);
         health.set(State::Ready);
+        readiness::report(health.clone(), reporter.clone(), service_name, drain.clone()).await;
         let grace = Duration::from_millis(config.drain_ms);
         tracing::info!(node = config.name, role = role.name(), %address, %admin, "ready");
         Ok(Self {
@@ -167,8 +188,28 @@ impl Node {
             stop,
             server,
             grace,
-            topology: sender,
         })
+    }
+
+    /// Comes back when the node serves.
+    ///
+    /// # Errors
+    /// It still waits for something after `limit`; the message says for what.
+    pub async fn serves(&self, limit: Duration) -> Result<()> {
+        let ends = tokio::time::Instant::now() + limit;
+        loop {
+            let waits_for = self.health.details().waits_for;
+            if waits_for.is_empty() {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                tokio::time::Instant::now() < ends,
+                "{} still waits for {}",
+                self.name,
+                waits_for.join(", ")
+            );
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Drains and stops: no longer ready, streams take no more requests, what was taken is answered, then the ports
@@ -200,8 +241,6 @@ impl Node {
         if tokio::time::timeout_at(ends + LAST_ANSWERS, stopping).await.is_err() {
             tracing::warn!(node = self.name, "the service did not stop in time");
         }
-        // Who waits for a newer topology gets the present one now.
-        drop(self.topology);
         self.stop.cancel();
         let abort = self.server.abort_handle();
         // Streams of peers that don't hang up end with the process; they have nothing under way any more.
@@ -247,17 +286,35 @@ fn grpc_server(config: &NodeConfig) -> Result<(HealthReporter, Router)> {
     Ok((reporter, server))
 }
 
+fn follower_router(
+    base: Router,
+    follower: &FollowerHandle,
+    metadata: Metadata,
+    limits: ServiceLimits,
+    config: &NodeConfig,
+) -> Router {
+    let tao = tao_server::TaoServer::new(FollowerService::new(follower.clone(), metadata, limits))
+        .max_decoding_message_size(config.limits.message_bytes);
+    base.add_service(tao)
+        .add_service(inspect_server::InspectServer::new(FollowerInspect::new(follower.clone())))
+}
+
 fn leader_router(
     base: Router,
     leader: &LeaderHandle,
     metadata: Metadata,
     limits: ServiceLimits,
-    bytes: usize,
+    config: &NodeConfig,
 ) -> Router {
     // Answers carry whole changes and batches of inverses: twice an application's message.
     let peer = peer_server::PeerServer::new(LeaderService::new(leader.clone(), metadata, limits))
-        .max_decoding_message_size(2 * bytes);
+        .max_decoding_message_size(2 * config.limits.message_bytes);
     base.add_service(peer).add_service(inspect_server::InspectServer::new(LeaderInspect::new(leader.clone())))
+}
+
+/// The stores as the services take them.
+fn shared(stores: &Stores) -> HashMap<HostGroupId, SharedDatabase> {
+    stores.iter().map(|(group, store)| (*group, Arc::clone(store) as SharedDatabase)).collect()
 }
 
 fn reflection() -> Result<
@@ -266,33 +323,4 @@ fn reflection() -> Result<
     Ok(tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
         .build_v1()?)
-}
-
-fn core_options(config: &NodeConfig) -> CoreOptions {
-    CoreOptions {
-        ring_changes: config.cache.ring_changes,
-        ring_bytes: config.cache.ring_bytes,
-        ..CoreOptions::default()
-    }
-}
-
-fn follower_options(config: &NodeConfig) -> FollowerOptions {
-    FollowerOptions {
-        core: core_options(config),
-        engine: config.cache.engine.into(),
-        cache_bytes: config.cache.bytes,
-        drain: Duration::from_millis(config.drain_ms),
-        ..FollowerOptions::default()
-    }
-}
-
-fn leader_options(config: &NodeConfig) -> LeaderOptions {
-    LeaderOptions {
-        core: core_options(config),
-        engine: config.cache.engine.into(),
-        cache_bytes: config.cache.bytes,
-        lanes: LaneOptions { lanes: config.storage.writer_lanes, ..LaneOptions::default() },
-        grace: Duration::from_millis(config.drain_ms),
-        ..LeaderOptions::default()
-    }
 }

@@ -7,6 +7,7 @@ use tao_schema::graph_schema::GraphSchema;
 use tao_schema::topology::Topology;
 
 use crate::config::NodeConfig;
+use crate::topology::TopologyState;
 
 /// What the topology says a node is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,8 +38,8 @@ pub struct Plan {
     pub region: u16,
     /// The graph schema.
     pub schema: Arc<GraphSchema>,
-    /// The topology.
-    pub topology: Arc<Topology>,
+    /// The topology, from now on the one in force.
+    pub topology: Arc<TopologyState>,
 }
 
 impl Plan {
@@ -67,25 +68,47 @@ impl Plan {
             format!("name = \"{}\": the topology has no node of this name; add it to a tier", config.name)
         })?;
         let role = if tier.tier == 0 { Role::Leader } else { Role::Follower };
+        let topology = Arc::new(TopologyState::new(&config.name, topology));
         Ok(Self { config, role, region: tier.region, schema, topology })
     }
 
     /// Name of the region.
-    pub fn region_name(&self) -> &str {
-        &self.topology.regions[usize::from(self.region)].name
+    pub fn region_name(&self) -> String {
+        self.topology.topology().regions[usize::from(self.region)].name.clone()
+    }
+
+    /// Whether the topology in force has the node where the plan has it.
+    ///
+    /// # Errors
+    /// It is elsewhere there, or not at all.
+    pub fn still_holds(&self) -> Result<()> {
+        let topology = self.topology.topology();
+        let here = topology.node_named(&self.config.name).map(|(tier, _)| tier);
+        let is_leader = matches!(self.role, Role::Leader);
+        anyhow::ensure!(
+            here.is_some_and(|tier| tier.region == self.region && (tier.tier == 0) == is_leader),
+            "the topology in force, version {}, does not have {} as a {} of region {}: give this node the topology that \
+             `tao topology show` prints, or change it with `tao topology apply`",
+            topology.version,
+            self.config.name,
+            self.role.name(),
+            self.region_name()
+        );
+        Ok(())
     }
 
     /// One line for people.
     pub fn summary(&self) -> String {
+        let topology = self.topology.topology();
         format!(
             "{} is a {} in region {} of cluster {} ({} shards, {} host groups), graph schema of {} object and {} \
              association types",
             self.config.name,
             self.role.name(),
             self.region_name(),
-            self.topology.cluster,
-            self.topology.shards,
-            self.topology.host_groups.len(),
+            topology.cluster,
+            topology.shards,
+            topology.host_groups.len(),
             self.schema.object_types().count(),
             self.schema.assoc_types().count(),
         )

@@ -1,40 +1,35 @@
 //! The life of a node that is a process: start, run until a signal, drain.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use tao_shard_store::store::{StoreError, StoreErrorKind};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Admin, Node, Plan, Role};
+use super::{Admin, Databases, Node, Plan, Role};
 use crate::config::NodeConfig;
-use crate::stores::{self, Stores};
-
-/// First and longest pause between two tries to reach the databases.
-const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+use crate::stores::{self, Opening, RemoteServers};
+use crate::topology;
 
 /// Runs a node of the configuration until SIGTERM or SIGINT, then drains it.
 ///
-/// A leader whose databases can't be reached, or are read-only, waits for them: alive, not ready, saying why. It
-/// starts no gRPC service before, so that followers go to the next leader.
+/// A leader starts without the databases that can't be reached, and takes them up when they can: until then it says
+/// which are missing, and is not ready if nobody else can do their work.
 ///
 /// # Errors
-/// What keeps it from starting and does not pass by itself.
+/// What keeps it from starting and does not pass by itself: settings, or a topology that contradicts the databases or
+/// the cluster that runs.
 pub async fn run_until_signal(config: NodeConfig) -> Result<()> {
     let mut signals = Signals::catch()?;
     let plan = Plan::read(&config)?;
     tracing::info!("{}", plan.summary());
     let port = bind(config.listen).with_context(|| format!("listen = \"{}\"", config.listen))?;
     let admin = Admin::open(&plan).await?;
-    let stores = match plan.role {
-        Role::Follower => Stores::new(),
-        Role::Leader => tokio::select! {
-            opened = open_stores(&plan, &admin) => opened?,
-            () = signals.next() => return Ok(()),
-        },
+    let databases = tokio::select! {
+        found = find_cluster(&plan) => found?,
+        () = signals.next() => return Ok(()),
     };
-    let node = Node::start(plan, listen(port)?, stores, admin).await?;
+    let node = Node::start(plan, listen(port)?, databases, admin).await?;
     signals.next().await;
     tokio::select! {
         () = node.shutdown() => {}
@@ -58,24 +53,26 @@ fn listen(socket: TcpSocket) -> Result<TcpListener> {
     socket.listen(1024).with_context(|| format!("listen = \"{address}\""))
 }
 
-/// Opens the databases, however long that takes; gives up only for what waiting does not cure.
-async fn open_stores(plan: &Plan, admin: &Admin) -> Result<Stores> {
-    let mut pause = RETRY.0;
-    loop {
-        let error =
-            match stores::open_with_shards(&plan.topology, plan.region_name(), &plan.config.storage).await {
-                Ok(stores) => return Ok(stores),
-                Err(error) => error,
+/// Tries the databases of a leader, then compares the topology with the one that the cluster goes by. A database that
+/// can't be reached is tried again when it is needed.
+async fn find_cluster(plan: &Plan) -> Result<Option<Databases>> {
+    let databases = match plan.role {
+        Role::Follower => None,
+        Role::Leader => {
+            let opening = Opening {
+                cluster: plan.topology.view(),
+                config: plan.config.storage.clone(),
+                translate: plan.config.translate.clone(),
             };
-        let kind = error.downcast_ref::<StoreError>().map(|error| error.kind);
-        if !matches!(kind, Some(StoreErrorKind::Unavailable | StoreErrorKind::Uncertain)) {
-            return Err(error);
+            let own = stores::of_region(&opening, &plan.region_name())?;
+            stores::reach_all(&own).await?;
+            Some(Databases { own, remote: Arc::new(RemoteServers::new(opening)) })
         }
-        tracing::warn!(node = plan.config.name, error = format!("{error:#}"), "waiting for a database");
-        admin.waits_for(format!("{error:#}"));
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(RETRY.1);
-    }
+    };
+    let own = databases.as_ref().map(|databases| super::shared(&databases.own)).unwrap_or_default();
+    topology::first(&plan.topology, &plan.config.name, &own, &plan.config.translate).await?;
+    plan.still_holds()?;
+    Ok(databases)
 }
 
 /// SIGTERM and SIGINT, caught from when this is made: none is lost between two waits.

@@ -14,7 +14,7 @@ use tao_shard_store::store::ShardRow;
 /// Shards whose rows are to be made, by place.
 pub type Missing = HashMap<(HostGroupId, Epoch), Vec<ShardId>>;
 
-/// The shards that are nowhere yet.
+/// The shards that are nowhere yet, of the host groups whose rows are `held`.
 ///
 /// # Errors
 /// A database holds shards that the topology does not have, or has elsewhere; or it holds some and lacks others.
@@ -37,7 +37,8 @@ pub fn missing(
         let Some((group, epoch)) = placement.host_group(shard) else {
             bail!("shard {shard} has no host group")
         };
-        let here = owned.entry(group).or_default();
+        // Of groups that were not asked nothing is known.
+        let Some(here) = owned.get(&group) else { continue };
         if here.contains(&shard) {
             continue;
         }
