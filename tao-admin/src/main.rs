@@ -3,9 +3,12 @@
 mod check;
 mod cluster;
 mod commands;
+mod doctor;
 mod load;
 mod output;
 mod progress;
+mod servers;
+mod topology_diff;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,6 +53,10 @@ struct Common {
     /// Form of the data on stdout. Default: a table on a terminal, else JSON.
     #[arg(long, short, global = true, value_enum)]
     output: Option<Output>,
+    /// The region to read in, and to look at. Default: for requests that of the first node that answers, for `check`, `lag`
+    /// and `status` all.
+    #[arg(long, global = true, value_name = "REGION")]
+    region: Option<String>,
     /// Seconds that one request may take.
     #[arg(long, global = true, default_value_t = 5.0, value_name = "SECONDS")]
     timeout: f64,
@@ -57,7 +64,7 @@ struct Common {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Starts a whole region in this process: databases, leaders, followers. Ctrl-C ends it.
+    /// Starts a whole cluster in this process: databases, leaders, followers, in one region or several. Ctrl-C ends it.
     Dev(commands::dev::Dev),
     /// Reads and writes objects.
     #[command(subcommand)]
@@ -73,6 +80,10 @@ enum Verb {
     Check(commands::check::Check),
     /// Shows nodes, watermarks and memory.
     Status,
+    Lag(commands::lag::Lag),
+    #[command(subcommand)]
+    Topology(commands::topology::TopologyVerb),
+    Doctor(commands::doctor::Doctor),
     /// Shows the types of the cluster's graph schema.
     Schema,
     /// Prints completions for a shell.
@@ -113,6 +124,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Verb::Id(id) => id.run(&common).await,
         Verb::Check(check) => check.run(&common).await,
         Verb::Status => commands::status::run(&common).await,
+        Verb::Lag(lag) => lag.run(&common).await,
+        Verb::Topology(topology) => topology.run(&common).await,
+        Verb::Doctor(doctor) => doctor.run(&common).await,
         Verb::Schema => commands::schema::run(&common).await,
         Verb::Completions { shell } => {
             use clap::CommandFactory;

@@ -111,7 +111,8 @@ impl LeaderHandle {
         }
     }
 
-    fn groups(&self) -> Vec<GroupStatus> {
+    /// The logs that it follows, by host group.
+    pub fn groups(&self) -> Vec<GroupStatus> {
         let routes = &self.inner.routes;
         let cluster = routes.cluster.load();
         let status = |group: &Group| {

@@ -45,6 +45,9 @@ enum Verdict {
     Equal,
     /// The entry does not claim to be as new as the snapshot: nothing follows.
     Older,
+    /// The entry claims to be newer than the snapshot: a write's answer came back before replication did, or the
+    /// database lost something.
+    Ahead,
     Differs(String),
 }
 
@@ -71,6 +74,7 @@ async fn look_again(
         match compare(&now, &before) {
             Verdict::Equal => return Ok(None),
             Verdict::Older => last = "never caught up with the database".to_owned(),
+            Verdict::Ahead => last = "claims what this region's database never got".to_owned(),
             Verdict::Differs(detail) => return Ok(Some(detail)),
         }
     }
@@ -98,6 +102,9 @@ fn compare(entry: &CachedEntry, reply: &proto::FillReply) -> Verdict {
     }
     if claims < snapshot {
         return Verdict::Older;
+    }
+    if claims > snapshot {
+        return Verdict::Ahead;
     }
     Verdict::Differs(format!(
         "cached version {version}, claimed right at {claims}: {}; database at {snapshot}: {}",
@@ -236,6 +243,7 @@ mod tests {
         let at = |seq, row| compare(&cached(seq, Row::ObjectRow(row)), &database);
         assert_eq!(at(9, object(ID, 2, b"new")), Verdict::Equal);
         assert_eq!(at(8, object(ID, 1, b"old")), Verdict::Older);
+        assert_eq!(at(10, object(ID, 3, b"newer")), Verdict::Ahead);
         for wrong in [object(ID, 2, b"old"), object(ID, 1, b"new"), proto::ObjectResult { object: None }] {
             assert!(matches!(at(9, wrong), Verdict::Differs(_)));
         }

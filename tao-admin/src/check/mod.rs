@@ -21,20 +21,46 @@ use nodes::Nodes;
 /// Shards examined at once: enough to keep a database busy, few enough to leave it to its users.
 const SHARDS_AT_ONCE: usize = 4;
 
-/// Compares every cached entry of every node with the database and, if `deep`, the database with itself.
+/// Compares, in each region or in the one at index `only`, every cached entry of every node with the region's own databases
+/// and, if `deep`, these with themselves. So a replica's region is held to what its replica says, and must agree with
+/// itself once nobody writes.
 ///
 /// Safe on a live cluster: a difference counts only when it is still there after the node has caught up with the very
 /// snapshot that it is compared with.
 ///
 /// # Errors
 /// A node or a database can't be asked: then nothing is known, and that is not "no difference".
-pub async fn run(topology: &Topology, schema: Arc<GraphSchema>, deep: bool) -> anyhow::Result<Report> {
-    let nodes = Arc::new(Nodes::connect(topology).await?);
+pub async fn run(
+    topology: &Topology,
+    schema: Arc<GraphSchema>,
+    deep: bool,
+    only: Option<u16>,
+) -> anyhow::Result<Report> {
     let started = std::time::Instant::now();
+    let mut report = Report::default();
+    let regions = 0..topology.regions.len() as u16;
+    for region in regions.filter(|region| only.is_none_or(|only| only == *region)) {
+        let part = check_region(topology, region, &schema, deep).await?;
+        report.nodes.extend_from_slice(&part.nodes);
+        report.absorb(part);
+    }
+    report.deep = deep;
+    report.shards = topology.shards;
+    report.seconds = started.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+async fn check_region(
+    topology: &Topology,
+    region: u16,
+    schema: &Arc<GraphSchema>,
+    deep: bool,
+) -> anyhow::Result<Report> {
+    let nodes = Arc::new(Nodes::connect(topology, region).await?);
     let progress = Progress::bar("checking", u64::from(topology.shards), "shards");
     let mut report = stream::iter((0..topology.shards).map(|shard| ShardId(shard as u16)))
         .map(|shard| {
-            let (nodes, schema, progress) = (Arc::clone(&nodes), Arc::clone(&schema), &progress);
+            let (nodes, schema, progress) = (Arc::clone(&nodes), Arc::clone(schema), &progress);
             async move {
                 let mut report = caches::check(&nodes, shard).await?;
                 if deep {
@@ -51,9 +77,6 @@ pub async fn run(topology: &Topology, schema: Arc<GraphSchema>, deep: bool) -> a
         })
         .await?;
     progress.finish();
-    report.deep = deep;
     report.nodes = nodes.names();
-    report.shards = topology.shards;
-    report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
 }

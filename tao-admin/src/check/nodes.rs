@@ -11,11 +11,12 @@ use tonic::transport::{Channel, Endpoint};
 /// Longest time for one answer of a node.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Connections to every node of a cluster.
+/// Connections to every node of a region.
 pub struct Nodes {
     nodes: Vec<Node>,
     /// Indexes into `nodes`, in the order of the leader tier.
     leaders: Vec<usize>,
+    tier: TierRef,
     placement: Placement,
 }
 
@@ -26,17 +27,15 @@ pub struct Node {
     client: InspectClient<Channel>,
 }
 
-/// The region that is looked at.
-const LEADERS: TierRef = TierRef::leaders(0);
-
 impl Nodes {
-    /// Connects to every node of the topology.
-    pub async fn connect(topology: &Topology) -> Result<Self> {
+    /// Connects to every node of the region at this index of the topology.
+    pub async fn connect(topology: &Topology, region: u16) -> Result<Self> {
+        let leader_tier = TierRef::leaders(region);
         let mut nodes = Vec::new();
         let mut leaders = Vec::new();
-        for (tier, content) in topology.tiers() {
+        for (tier, content) in topology.tiers().filter(|(tier, _)| tier.region == region) {
             for node in &content.nodes {
-                if tier == LEADERS {
+                if tier == leader_tier {
                     leaders.push(nodes.len());
                 }
                 let client = connect(&node.address)
@@ -45,7 +44,7 @@ impl Nodes {
                 nodes.push(Node { name: node.name.clone(), client });
             }
         }
-        Ok(Self { nodes, leaders, placement: Placement::compute(topology) })
+        Ok(Self { nodes, leaders, tier: leader_tier, placement: Placement::compute(topology) })
     }
 
     /// Names of all nodes.
@@ -59,7 +58,7 @@ impl Nodes {
     }
 
     fn leader(&self, shard: ShardId) -> Result<InspectClient<Channel>> {
-        let owner = self.placement.owner(LEADERS, shard).context("no leader in the topology")?;
+        let owner = self.placement.owner(self.tier, shard).context("no leader in the topology")?;
         let index = self
             .leaders
             .get(usize::from(owner))

@@ -38,7 +38,7 @@ pub struct Dev {
     #[arg(long, default_value_t = 1, value_name = "N")]
     regions: usize,
     /// What each byte takes from one region to another, one way: 60ms, 1s. On gRPC, SQL and replication.
-    #[arg(long, default_value = "0ms", value_name = "TIME", value_parser = duration)]
+    #[arg(long, default_value = "0ms", value_name = "TIME", value_parser = super::values::duration)]
     wan_latency: Duration,
     /// What an acknowledged write is worth when its region is lost: `async`, what was not replicated yet is lost;
     /// `lossless`, nothing is, and each write waits for another region.
@@ -85,10 +85,6 @@ enum StorageArg {
 enum ModeArg {
     Async,
     Lossless,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; such as 60ms"))
 }
 
 impl Dev {

@@ -3,12 +3,15 @@
 pub mod assoc;
 pub mod check;
 pub mod dev;
+pub mod doctor;
 pub mod id;
+pub mod lag;
 pub mod load;
 pub mod object;
 mod reading;
 pub mod schema;
 pub mod status;
+pub mod topology;
 mod values;
 
 use tao_schema::{Error, ErrorCode};

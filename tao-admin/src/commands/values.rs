@@ -10,6 +10,11 @@ use tao_schema::ops::{Effect, Explain, Source};
 use super::UsageError;
 use crate::output::say;
 
+/// A length of time from the command line: `60ms`, `1s`.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; such as 60ms"))
+}
+
 /// `name=value` from the command line.
 pub fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

@@ -41,6 +41,8 @@ pub struct NodeConfig {
     pub limits: LimitsConfig,
     /// Leaders only: writing and reading the databases.
     pub storage: StorageConfig,
+    /// Leaders only: following the logs of the databases.
+    pub tail: TailConfig,
     /// Where this node has to connect for an address of the topology, of a node or a database server, if that is not the
     /// address itself: `"host:port" = "host:port"`.
     pub translate: Translate,
@@ -54,6 +56,9 @@ pub struct CacheConfig {
     pub bytes: u64,
     /// `quick` (default, measured faster on the hit path) or `moka`.
     pub engine: EngineName,
+    /// What is older than this is served from nobody's memory, unless the read itself says how old it may be: it is asked
+    /// of the leader, and then of the master region.
+    pub max_age_ms: u64,
     /// Recent changes kept for each shard, for late fills and for subscribers that come back.
     pub ring_changes: usize,
     /// Bytes of recent changes kept for each shard, at most.
@@ -130,6 +135,20 @@ pub struct StorageConfig {
     pub statement_ms: u64,
 }
 
+/// `[tail]`
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TailConfig {
+    /// Between two heartbeats, which tell how old a leader's knowledge is: ages are at least as coarse as this.
+    pub heartbeat_ms: u64,
+    /// Between two comparisons of the shard rows with what the log has brought.
+    pub audit_ms: u64,
+    /// How far back a log is read at the start, so that subscribers who were away for less find what they missed.
+    pub back_ms: u64,
+    /// When this region's server could not be followed for so long, the log of the primary is followed instead.
+    pub fallback_ms: u64,
+}
+
 impl Default for NodeConfig {
     fn default() -> Self {
         Self {
@@ -143,6 +162,7 @@ impl Default for NodeConfig {
             log: LogConfig::default(),
             limits: LimitsConfig::default(),
             storage: StorageConfig::default(),
+            tail: TailConfig::default(),
             translate: Translate::default(),
         }
     }
@@ -153,6 +173,7 @@ impl Default for CacheConfig {
         Self {
             bytes: 1 << 30,
             engine: EngineName::Quick,
+            max_age_ms: 10_000,
             ring_changes: 4096,
             ring_bytes: 4 << 20,
             rings_bytes: 256 << 20,
@@ -180,6 +201,12 @@ impl Default for LimitsConfig {
 impl Default for StorageConfig {
     fn default() -> Self {
         Self { read_connections: 16, writer_lanes: 4, statement_ms: 2_000 }
+    }
+}
+
+impl Default for TailConfig {
+    fn default() -> Self {
+        Self { heartbeat_ms: 250, audit_ms: 10_000, back_ms: 60_000, fallback_ms: 5_000 }
     }
 }
 
@@ -220,6 +247,16 @@ impl NodeConfig {
                 "above 0 and below limits.default_deadline_ms, so that a caller outlives the statement it waits for",
             );
         }
+        let age = self.cache.max_age_ms;
+        let heartbeat = self.tail.heartbeat_ms;
+        // A leader's knowledge is as old as its newest heartbeat; a follower's older by the time of a probe.
+        if age < 4 * heartbeat.max(250) {
+            return refuse(
+                "cache.max_age_ms",
+                age.to_string(),
+                "at least 1000 and 4 times tail.heartbeat_ms, or every late heartbeat would empty the caches",
+            );
+        }
         let bytes = self.limits.message_bytes;
         if !(1 << 16..=limits::MAX_MESSAGE_BYTES).contains(&bytes) {
             return refuse("limits.message_bytes", bytes.to_string(), "65536 to 4194304");
@@ -231,6 +268,10 @@ impl NodeConfig {
             ("cache.ring_bytes", self.cache.ring_bytes, 1 << 30),
             ("storage.read_connections", self.storage.read_connections, 1 << 12),
             ("storage.writer_lanes", self.storage.writer_lanes, 64),
+            ("tail.heartbeat_ms", self.tail.heartbeat_ms as usize, 10_000),
+            ("tail.audit_ms", self.tail.audit_ms as usize, 3_600_000),
+            ("tail.back_ms", self.tail.back_ms as usize, 3_600_000),
+            ("tail.fallback_ms", self.tail.fallback_ms as usize, 3_600_000),
         ] {
             if value == 0 || value > most {
                 return refuse(key, value.to_string(), &format!("1 to {most}"));

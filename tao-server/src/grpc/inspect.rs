@@ -1,14 +1,15 @@
 //! `tao.v1.Inspect`: what a node holds, and, at a leader, what the database says.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
 use tao_leader_follower::core::{Body, Key};
 use tao_leader_follower::engine::{CachedEntry, EngineStats};
 use tao_leader_follower::follower::FollowerHandle;
-use tao_leader_follower::leader::LeaderHandle;
-use tao_schema::ids::{AssocType, EdgeKey, ObjectId, Position, ShardId};
+use tao_leader_follower::leader::{GroupReasonLabel, GroupStatus, LeaderHandle, LeaderMetrics};
+use tao_schema::ids::{AssocType, EdgeKey, ObjectId, Position, PrimaryTime, ShardId};
 use tao_schema::ops::{FillKey, FillReply, FillRequest, FillRow, Source};
 use tao_schema::wire::proto::{self, ScanTable, cached_entry, inspect_server::Inspect};
 use tao_schema::{Error, Result};
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::size::{fitting_rows, leading};
+use crate::topology::TopologyState;
 
 /// Bytes of a page of a dump, about: entries can be large.
 const PAGE_BYTES: usize = 512 << 10;
@@ -24,6 +26,8 @@ const PAGE_BYTES: usize = 512 << 10;
 const MAX_SCAN: u32 = 10_000;
 /// Keys of one read at most.
 const MAX_READ: usize = 1_024;
+/// Why all shards of a host group begin anew, as the leader's metrics have it.
+const REASONS: [&str; 4] = ["position_lost", "not_understood", "blind", "refused"];
 /// Longest time for the database behind one call.
 const DATABASE: Duration = Duration::from_secs(20);
 
@@ -32,24 +36,26 @@ type DumpStream = Pin<Box<dyn Stream<Item = std::result::Result<proto::DumpCache
 /// Inspection of a follower.
 pub struct FollowerInspect {
     follower: FollowerHandle,
+    topology: Arc<TopologyState>,
 }
 
 /// Inspection of a leader.
 pub struct LeaderInspect {
     leader: LeaderHandle,
+    topology: Arc<TopologyState>,
 }
 
 impl FollowerInspect {
     /// Looks into `follower`.
-    pub const fn new(follower: FollowerHandle) -> Self {
-        Self { follower }
+    pub const fn new(follower: FollowerHandle, topology: Arc<TopologyState>) -> Self {
+        Self { follower, topology }
     }
 }
 
 impl LeaderInspect {
     /// Looks into `leader`.
-    pub const fn new(leader: LeaderHandle) -> Self {
-        Self { leader }
+    pub const fn new(leader: LeaderHandle, topology: Arc<TopologyState>) -> Self {
+        Self { leader, topology }
     }
 }
 
@@ -84,8 +90,8 @@ impl Inspect for FollowerInspect {
         _request: Request<proto::NodeStatusRequest>,
     ) -> std::result::Result<Response<proto::NodeStatusReply>, Status> {
         let shards = self.follower.status().into_iter().map(|shard| (shard.watermark, shard.continuous));
-        let reply = status(self.follower.node(), "follower", "", shards, self.follower.cache_stats());
-        Ok(Response::new(reply))
+        let reply = status(self.follower.node(), "follower", shards, self.follower.cache_stats());
+        Ok(Response::new(goes_by(&self.topology, reply)))
     }
 }
 
@@ -159,9 +165,11 @@ impl Inspect for LeaderInspect {
         _request: Request<proto::NodeStatusRequest>,
     ) -> std::result::Result<Response<proto::NodeStatusReply>, Status> {
         let found = self.leader.status();
-        let reply =
-            status(&found.name, "leader", &found.storage.join(", "), found.shards.into_iter(), found.cache);
-        Ok(Response::new(reply))
+        let mut reply = status(&found.name, "leader", found.shards.into_iter(), found.cache);
+        reply.storage = found.storage.join(", ");
+        reply.group =
+            found.groups.into_iter().map(|group| group_status(group, self.leader.metrics())).collect();
+        Ok(Response::new(goes_by(&self.topology, reply)))
     }
 }
 
@@ -242,14 +250,12 @@ fn one_message(mut page: proto::ScanStoreReply) -> proto::ScanStoreReply {
 fn status(
     node: &str,
     role: &str,
-    storage: &str,
     shards: impl Iterator<Item = (Position, bool)>,
     cache: EngineStats,
 ) -> proto::NodeStatusReply {
     proto::NodeStatusReply {
         node: node.to_owned(),
         role: role.to_owned(),
-        storage: storage.to_owned(),
         shard: shards
             .map(|(watermark, continuous)| proto::ShardStatus {
                 watermark: Some(watermark.into()),
@@ -258,6 +264,38 @@ fn status(
             .collect(),
         cache_entries: cache.entries,
         cache_bytes: cache.bytes,
+        ..Default::default()
+    }
+}
+
+fn group_status(group: GroupStatus, metrics: &LeaderMetrics) -> proto::GroupStatus {
+    proto::GroupStatus {
+        host_group: u32::from(group.host_group.0),
+        master: group.master,
+        master_region: group.master_region,
+        state: group.state.name().to_owned(),
+        followed: group.followed.unwrap_or_default(),
+        age_us: group.age.map(|age| age.as_micros() as u64),
+        time_ms: group.time.map(|PrimaryTime(time)| time),
+        position: group.position,
+        refused: group.refused.unwrap_or_default(),
+        error: group.error.unwrap_or_default(),
+        resets: REASONS
+            .iter()
+            .filter_map(|reason| {
+                let label = GroupReasonLabel { host_group: group.host_group.0, reason };
+                Some(metrics.logs.starts.get(&label)?.get())
+            })
+            .sum(),
+    }
+}
+
+/// The reply with the topology that the node goes by.
+fn goes_by(topology: &TopologyState, reply: proto::NodeStatusReply) -> proto::NodeStatusReply {
+    proto::NodeStatusReply {
+        topology_version: topology.topology().version,
+        problem: topology.problems(),
+        ..reply
     }
 }
 

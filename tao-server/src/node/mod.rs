@@ -35,7 +35,7 @@ use crate::grpc::{FollowerInspect, FollowerService, LeaderInspect, LeaderService
 use crate::health::{Health, State};
 use crate::peers::GrpcPeers;
 use crate::stores::Stores;
-use crate::topology::{Watch, WatchOptions};
+use crate::topology::{TopologyState, Watch, WatchOptions};
 
 pub use plan::{Plan, Role};
 pub use run::{Signals, run_until_signal};
@@ -133,12 +133,13 @@ impl Node {
                     cluster: topology.view(),
                     region,
                     peers,
-stale_topology: Arc::clone(&stale),
+                    stale_topology: Arc::clone(&stale),
                     clock: Arc::new(BootClock),
                     metrics,
                 };
                 let follower = Follower::start(options::follower(&config, shards), context)?;
-                let router = follower_router(base, &follower, metadata, limits, &config);
+                let router =
+                    follower_router(base, &follower, Arc::clone(&topology), metadata, (limits, &config));
                 (Service::Follower(follower), tao_server::TaoServer::<FollowerService>::NAME, router)
             }
             Role::Leader => {
@@ -153,9 +154,9 @@ stale_topology: Arc::clone(&stale),
                     peers,
                     stale_topology: Arc::clone(&stale),
                 };
-                let options = options::leader(&config, shards);
+                let options = options::leader(&config);
                 let leader = health.register(|registry| Leader::start(options, context, registry));
-                let router = leader_router(base, &leader, metadata, limits, &config);
+                let router = leader_router(base, &leader, Arc::clone(&topology), metadata, (limits, &config));
                 (Service::Leader(leader), peer_server::PeerServer::<LeaderService>::NAME, router)
             }
         };
@@ -170,7 +171,11 @@ stale_topology: Arc::clone(&stale),
         };
         watch.spawn(stop.clone());
         let server = tokio::spawn(serve(router, listener, stop.clone(), config.name.clone()));
-        readiness::watch(&health, topology, stores, region);
+        let leader = match &service {
+            Service::Leader(leader) => Some(leader.clone()),
+            Service::Follower(_) => None,
+        };
+        readiness::watch(&health, topology, stores, leader, region);
         health.set(State::Ready);
         readiness::report(health.clone(), reporter.clone(), service_name, drain.clone()).await;
         let grace = Duration::from_millis(config.drain_ms);
@@ -289,27 +294,28 @@ fn grpc_server(config: &NodeConfig) -> Result<(HealthReporter, Router)> {
 fn follower_router(
     base: Router,
     follower: &FollowerHandle,
+    topology: Arc<TopologyState>,
     metadata: Metadata,
-    limits: ServiceLimits,
-    config: &NodeConfig,
+    (limits, config): (ServiceLimits, &NodeConfig),
 ) -> Router {
     let tao = tao_server::TaoServer::new(FollowerService::new(follower.clone(), metadata, limits))
         .max_decoding_message_size(config.limits.message_bytes);
     base.add_service(tao)
-        .add_service(inspect_server::InspectServer::new(FollowerInspect::new(follower.clone())))
+        .add_service(inspect_server::InspectServer::new(FollowerInspect::new(follower.clone(), topology)))
 }
 
 fn leader_router(
     base: Router,
     leader: &LeaderHandle,
+    topology: Arc<TopologyState>,
     metadata: Metadata,
-    limits: ServiceLimits,
-    config: &NodeConfig,
+    (limits, config): (ServiceLimits, &NodeConfig),
 ) -> Router {
     // Answers carry whole changes and batches of inverses: twice an application's message.
     let peer = peer_server::PeerServer::new(LeaderService::new(leader.clone(), metadata, limits))
         .max_decoding_message_size(2 * config.limits.message_bytes);
-    base.add_service(peer).add_service(inspect_server::InspectServer::new(LeaderInspect::new(leader.clone())))
+    base.add_service(peer)
+        .add_service(inspect_server::InspectServer::new(LeaderInspect::new(leader.clone(), topology)))
 }
 
 /// The stores as the services take them.
