@@ -83,7 +83,7 @@ async fn region() -> Region {
             clock: Arc::new(RuntimeClock::start()),
             metrics: Arc::default(),
         };
-        Follower::start(ageless(), context).unwrap()
+        Follower::start(FollowerOptions::default(), context).unwrap()
     };
     let followers = ["follower-1", "follower-2"].map(start_follower).to_vec();
     Region { followers, leaders, store }
