@@ -96,6 +96,13 @@ statements! {
     READ_ONLY = "log/read_only";
     TAIL_MARIADB = "log/tail_mariadb";
     TAIL_MYSQL = "log/tail_mysql";
+
+    VARIABLES = "preflight/variables";
+    GRANTS = "preflight/grants";
+    LOG_MARIADB = "preflight/log_mariadb";
+    LOG_MYSQL = "preflight/log_mysql";
+    REPLICA_MARIADB = "preflight/replica_mariadb";
+    REPLICA_MYSQL = "preflight/replica_mysql";
 }
 
 /// How often the part in braces may be repeated. Steps of half and a third keep both the number of prepared statements

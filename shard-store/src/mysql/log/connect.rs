@@ -33,7 +33,11 @@ pub(super) fn random_id() -> u32 {
 }
 
 /// Opens a tail.
-pub(super) async fn open(inner: &Inner, start: TailStart, server_id: u32) -> Result<MySqlTail, TailError> {
+pub(in crate::mysql) async fn open(
+    inner: &Inner,
+    start: TailStart,
+    server_id: u32,
+) -> Result<MySqlTail, TailError> {
     let unavailable = |error: StoreError| TailError::new(TailErrorKind::Disconnected, error.message);
     let known = unreadable(inner).await.map_err(unavailable)?;
     match start {

@@ -288,6 +288,7 @@ fn unknown(event_type: u8) -> String {
             "a compressed transaction: set binlog_transaction_compression = OFF, in sessions too"
         }
         165..=171 => "a compressed event: set log_bin_compress = OFF, in sessions too",
+        164 => "an encrypted log: set encrypt_binlog = OFF",
         kind::INCIDENT => "an incident: the server lost events",
         kind::ANONYMOUS_GTID => "a transaction without a GTID: set gtid_mode = ON",
         kind::GTID_TAGGED => "a GTID with a tag: write with gtid_next = AUTOMATIC",

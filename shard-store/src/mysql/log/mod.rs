@@ -3,18 +3,19 @@
 //! | file | is |
 //! |---|---|
 //! | `state` | heartbeats and marks, survey, executed transactions, stored topology |
-//! | `preflight` | what a server must be set to, and how |
+//! | `preflight`, `rules` | what a server must be set to, and how |
 //! | `connect` | where a tail starts; the dump connection |
 //! | `tail` | the stream of events, checked, and what its errors mean |
 //! | `decoder`, `query` | events to transactions; statements are judged, never skipped (R9) |
 //! | `table`, `rows`, `wire` | row images, read by our own schema |
 //! | `transaction` | rows of one transaction to changes |
 
-mod connect;
+pub(super) mod connect;
 mod decoder;
 mod preflight;
 mod query;
 mod rows;
+mod rules;
 mod state;
 mod table;
 mod tail;

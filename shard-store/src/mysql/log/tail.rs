@@ -17,14 +17,14 @@ use super::{Bad, State};
 use crate::log::{LogPosition, LogTail, TailError, TailErrorKind, TailEvent};
 
 /// A server that says nothing for so long, not even that there is nothing, is gone.
-const SILENCE: Duration = HEARTBEAT_EVERY.saturating_mul(5);
+const SILENCE: Duration = HEARTBEAT_EVERY.saturating_mul(10);
 /// A caller that comes back after a while hears what has come meanwhile before the silence counts.
 const LISTEN: Duration = Duration::from_millis(100);
 /// Given out at once, at most, give or take a transaction.
 const BATCH: usize = 1_024;
 
 /// A tail of one server.
-pub(super) struct MySqlTail {
+pub(in crate::mysql) struct MySqlTail {
     stream: BinlogStream,
     decoder: Decoder,
     server: Arc<str>,
@@ -173,13 +173,12 @@ fn verify(event: &Event) -> Result<(), Bad> {
 pub(super) fn failed(error: &Error, server: &str) -> TailError {
     use TailErrorKind::{Disconnected, NotUnderstood, PositionLost};
     let (kind, text) = match error {
+        // MySQL has no code of its own for "A slave with the same server_uuid/server_id as this slave has connected".
+        Error::Server(error) if error.code == 4052 || error.message.contains("same server_") => {
+            (Disconnected, "another process follows the log under the same server id".to_owned())
+        }
         Error::Server(error) if error.code == 1236 => {
-            // MySQL and MariaDB alike: "A slave with the same server_uuid/server_id as this slave has connected …".
-            if error.message.contains("same server_") {
-                (Disconnected, "another process follows the log under the same server id".to_owned())
-            } else {
-                (PositionLost, format!("the log does not have what follows: {}", error.message))
-            }
+            (PositionLost, format!("the log does not have what follows: {}", error.message))
         }
         Error::Server(error) if matches!(error.code, 1045 | 1227) => {
             (Disconnected, "the log is refused: the account needs REPLICATION SLAVE".to_owned())

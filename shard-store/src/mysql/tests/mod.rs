@@ -6,3 +6,6 @@ mod locking;
 mod recorded;
 mod server;
 mod support;
+mod tail;
+mod tail_server;
+mod traps;

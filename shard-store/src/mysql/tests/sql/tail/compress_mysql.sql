@@ -1,0 +1,1 @@
+SET SESSION binlog_transaction_compression = ON

@@ -1,0 +1,1 @@
+DELETE FROM shard WHERE shard = 1

@@ -1,0 +1,1 @@
+ALTER TABLE object DROP COLUMN extra

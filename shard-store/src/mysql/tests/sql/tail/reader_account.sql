@@ -1,0 +1,2 @@
+CREATE USER 'follower'@'127.0.0.1' IDENTIFIED BY 'secret';
+GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON *.* TO 'follower'@'127.0.0.1'

@@ -1,0 +1,1 @@
+UPDATE shard SET state = 2 WHERE shard = 1

@@ -1,0 +1,1 @@
+ALTER TABLE object MODIFY version BIGINT NOT NULL

@@ -1,0 +1,1 @@
+UPDATE shard SET seq = seq + 2 WHERE shard = 0
