@@ -19,6 +19,8 @@ mod rules;
 mod state;
 mod table;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod wire;
 

@@ -7,5 +7,6 @@ mod recorded;
 mod server;
 mod support;
 mod tail;
+mod tail_replica;
 mod tail_server;
 mod traps;

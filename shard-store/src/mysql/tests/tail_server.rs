@@ -117,6 +117,7 @@ fn large(local: u64) -> WriteUnit {
 async fn a_slow_reader_keeps_its_place(server: &Server) {
     let store = fresh(server, options("slow"), 1).await;
     let mut admin = session(server, "slow").await;
+    admin.query_drop(include_str!("sql/administrator.sql")).await.unwrap();
     admin.exec_drop(include_str!("sql/tail/write_timeout.sql"), (1,)).await.unwrap();
     let mut tail = from_now(&store).await;
     for batch in 0..4 {
