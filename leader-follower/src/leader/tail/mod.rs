@@ -124,9 +124,9 @@ impl Cause {
         }
     }
 
-    /// Whether somebody has to look at it.
+    /// Whether somebody has to look at it. A refusal was called out when it was found.
     const fn alarms(self) -> bool {
-        !matches!(self, Self::PositionLost)
+        !matches!(self, Self::PositionLost | Self::Refused)
     }
 }
 
@@ -148,22 +148,16 @@ impl GroupTail {
     async fn follow_forever(&self) {
         let (mut pause, longest) = self.options.backoff;
         let mut failing: Option<Instant> = None;
-        let mut back = self.options.back;
         loop {
-            match self.start_somewhere(failing, back).await {
+            match self.start_somewhere(failing).await {
                 Ok(mut followed) => {
-                    (pause, failing, back) = (self.options.backoff.0, None, self.options.back);
+                    (pause, failing) = (self.options.backoff.0, None);
                     let (cause, why) = self.keep_following(&mut followed).await;
-                    // Behind what could not be understood: from as far back it would be met again.
-                    if cause == Cause::NotUnderstood {
-                        back = Duration::ZERO;
-                    }
                     self.start_over(cause, &why);
                 }
                 Err(error) => {
                     failing.get_or_insert_with(Instant::now);
                     if error.kind == TailErrorKind::NotUnderstood {
-                        back = Duration::ZERO;
                         self.alarm("not_understood", &error.message);
                     }
                     tracing::warn!(host_group = %self.id, %error, "the log can't be followed yet");

@@ -94,13 +94,9 @@ impl GroupTail {
     }
 
     /// Starts with this region's server; or, when that is refused or has been away for long, with the primary.
-    pub(super) async fn start_somewhere(
-        &self,
-        failing: Option<Instant>,
-        back: std::time::Duration,
-    ) -> Result<Followed, TailError> {
+    pub(super) async fn start_somewhere(&self, failing: Option<Instant>) -> Result<Followed, TailError> {
         let (refused, error) = match self.examine().await {
-            Ok(None) => match self.start(self.local_server(), back).await {
+            Ok(None) => match self.start(self.local_server()).await {
                 Ok(followed) => return Ok(followed),
                 Err(error) => (false, error),
             },
@@ -111,7 +107,7 @@ impl GroupTail {
         match self.primary_elsewhere() {
             Some(primary) if refused || long => {
                 self.health.set_local_reads(false);
-                self.start(primary, back).await
+                self.start(primary).await
             }
             _ => Err(error),
         }

@@ -30,14 +30,14 @@ impl GroupTail {
     ///    a transaction that nobody sees yet, and that would be missed for ever (H9).
     /// 2. A nonce that the rows show was acknowledged by the primary, and so is everything before it (R7).
     /// 3. A second nonce, written after that: when the log brings it, it has brought everything that the rows show.
-    pub(super) async fn start(&self, server: Server, back: Duration) -> Result<Followed, TailError> {
+    pub(super) async fn start(&self, server: Server) -> Result<Followed, TailError> {
         self.health.note(|facts| facts.state = TailState::Starting);
         self.metrics.following(false, server.region.is_some());
         let shards = self.routes.shards_of(self.id);
         for slot in shards.iter().filter_map(|shard| self.shards.slot(*shard)) {
             self.shards.close(slot, false);
         }
-        let (database, from) = (server.database.clone(), TailStart::Back(back));
+        let (database, from) = (server.database.clone(), TailStart::Back(self.options.back));
         let mut tail =
             bounded_tail(self.options.attempt, async move { database.open_tail(from).await }).await?;
         let (survey, until) = self.prove(&server).await?;

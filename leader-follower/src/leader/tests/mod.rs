@@ -4,6 +4,7 @@ mod faults;
 mod fills;
 mod inverses;
 mod reader;
+mod regions;
 mod strangers;
 mod streams;
 mod writes;

@@ -1,0 +1,87 @@
+//! The primary moves to another region (R19, R24).
+
+use super::*;
+
+/// What an administrator does, with what `b` has.
+async fn promote_b(world: &Regions) {
+    world.databases[1].forget_source();
+    let epochs: Vec<_> = (0..SHARDS).map(|shard| (ShardId(shard), Epoch(1), Epoch(2))).collect();
+    assert_eq!(world.databases[1].open_epochs(&epochs).await.unwrap(), usize::from(SHARDS));
+    world.databases[1].promote();
+}
+
+#[tokio::test(start_paused = true)]
+async fn h19_after_a_planned_promotion_caches_and_tokens_stay() {
+    let world = Regions::new(Duration::from_millis(20)).await;
+    let (one, two) = (world.start("a-1").await, world.start("b-1").await);
+    let token = one.write(follow(1, 2)).await.unwrap().reply.positions[0];
+    until("everywhere", async || two.seq() == Seq(1)).await;
+    assert_eq!((one.local(follows(1)).await, two.local(follows(1)).await), (1, 1));
+    let mut stream = one.subscribe(Some(token)).await;
+    assert!(matches!(news(&mut stream).await, StreamMessage::Subscribed { .. }));
+
+    world.databases[0].set_read_only(true);
+    let all = MemoryStore::open(&world.databases[0]).executed().await.unwrap();
+    world.databases[1].wait_executed(&all).await;
+    promote_b(&world).await;
+    world.databases[0].replicate(&world.databases[1], ReplicationOptions::default()).unwrap();
+    world.promoted("b", 2);
+
+    let StreamMessage::Epoch { shard, start } = news(&mut stream).await else { panic!("an epoch was due") };
+    assert_eq!((shard, start.epoch, start.first_seq), (SHARD, Epoch(2), Seq(2)));
+    // Roles have changed: the write goes the other way now, in the new epoch.
+    let answer = one.write(follow(1, 3)).await.unwrap();
+    assert_eq!(answer.reply.positions[0], Position { shard: SHARD, epoch: Epoch(2), seq: Seq(2) });
+    assert!(matches!(news(&mut stream).await, StreamMessage::Change(change) if change.seq == Seq(2)));
+    assert_eq!(one.forwarded("write"), 1);
+    for leader in [&one, &two] {
+        let (count, path, source) = leader.count(follows(1), Demand::at_least(token)).await;
+        assert_eq!((count, path.len(), source), (2, 1, Source::LeaderCache), "nothing was dropped");
+        let both = Demand { lineage: vec![token], ..Demand::at_least(answer.reply.positions[0]) };
+        assert_eq!(leader.count(follows(1), both).await.0, 2);
+        assert_eq!(leader.resets(), 0);
+    }
+    until("vouched for by the new primary", async || {
+        let young = |leader: &Peer| leader.group().age.is_some_and(|age| age < Duration::from_millis(900));
+        young(&one) && young(&two) && two.group().master && !one.group().master
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn h19_h22_a_lossy_promotion_ends_lost_tokens_and_the_old_primary_is_refused() {
+    let world = Regions::new(Duration::from_millis(20)).await;
+    let (one, two) = (world.start("a-1").await, world.start("b-1").await);
+    let kept = one.write(follow(1, 2)).await.unwrap().reply.positions[0];
+    until("everywhere", async || two.seq() == Seq(1)).await;
+    world.databases[1].stop_replication();
+    let lost = one.write(follow(1, 3)).await.unwrap().reply.positions[0];
+    one.write(follow(2, 3)).await.unwrap();
+    // A floor of a forwarded write that the promotion loses must not make its key unreadable for ever.
+    two.write(follow(5, 3)).await.unwrap();
+    assert_eq!(one.local(follows(1)).await, 2);
+    world.databases[0].take_down();
+    promote_b(&world).await;
+    world.promoted("b", 2);
+
+    until("in the new epoch", async || two.position().epoch == Epoch(2)).await;
+    let new = two.write(follow(1, 9)).await.unwrap().reply.positions[0];
+    assert_eq!(new, Position { epoch: Epoch(2), ..lost }, "the lost seq is used again");
+    let op = || ReadOp::AssocCount(follows(1));
+    assert_code(two.read(op(), Demand::at_least(lost)).await, ErrorCode::LostEpoch);
+    let history = Demand { lineage: vec![lost], ..Demand::at_least(new) };
+    assert_code(two.read(op(), history).await, ErrorCode::LostEpoch);
+    assert_eq!(two.count(follows(1), Demand::at_least(kept)).await.0, 2);
+    assert_eq!(two.local(follows(5)).await, 0);
+
+    // The old primary comes back, with what nobody else has.
+    world.databases[0].set_read_only(true);
+    world.databases[0].bring_up();
+    until("refused", async || one.group().refused.is_some()).await;
+    until("the new primary's log", async || one.group().followed.as_deref() == Some("b")).await;
+    one.serves().await;
+    until("flushed", async || one.position().epoch == Epoch(2)).await;
+    assert_eq!((one.local(follows(1)).await, one.local(follows(2)).await), (2, 0), "no phantom is served");
+    assert_code(one.read(op(), Demand::at_least(lost)).await, ErrorCode::LostEpoch);
+    assert_eq!(one.count(follows(1), Demand::at_least(new)).await.0, 2);
+}
