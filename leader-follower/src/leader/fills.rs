@@ -75,7 +75,7 @@ impl Inner {
             Lookup::Hit { .. } => {}
             Lookup::Miss(reason) => self.check_token(place, reason, request.at_least)?,
         }
-        self.check_unopened(slot, place, request.at_least)?;
+        self.check_unheard(slot, place, &key, request.at_least)?;
         let why = (!fresh).then_some("too old");
         self.fetch(slot, request.key, request.at_least, why, deadline).await
     }
@@ -168,7 +168,7 @@ impl Inner {
             FillRow::Object(row) => Body::Object(row),
             FillRow::List(list) => Body::List(list),
         };
-        Ok(Fetched { source, ..self.take_rows(slot, key, position, state, body, need)? })
+        Ok(Fetched { source, ..self.take_rows(slot, key, (position, state, body), need)? })
     }
 
     async fn read_rows(
@@ -194,16 +194,14 @@ impl Inner {
             Row::List(list) => Body::List(list),
             Row::Edge(_) => return Err(Error::internal("the database answered with a row of another kind")),
         };
-        self.take_rows(slot, key, position, state, body, need)
+        self.take_rows(slot, key, (position, state, body), need)
     }
 
     fn take_rows(
         &self,
         slot: &Slot,
         key: FillKey,
-        position: Position,
-        state: ShardState,
-        body: Body,
+        (position, state, body): (Position, ShardState, Body),
         need: Seq,
     ) -> Result<Fetched> {
         reached(position, need)?;
@@ -220,20 +218,23 @@ impl Inner {
         }
     }
 
-    /// A core that knows no epoch can't compare the token's with that of the rows (R19).
-    pub(super) fn check_unopened(
+    /// Whether this region's rows can be compared with the token, and with what was promised of the key: not with what
+    /// is of an epoch that the log has not told of (R15, R19). `NotOwner`: the master region knows it.
+    pub(super) fn check_unheard(
         &self,
         slot: &Slot,
         place: &Place<'_>,
+        key: &Key,
         token: Option<Position>,
     ) -> Result<()> {
-        let Some(token) = token else { return Ok(()) };
-        let known = slot.core.position().epoch;
-        if known != Epoch(0) || (place.master && place.epoch == token.epoch) {
+        let (known, need) = slot.core.with(|core| (core.position().epoch, core.need(key)));
+        let promised = need.epoch > known && !place.master;
+        let asked =
+            token.is_some_and(|token| known == Epoch(0) && !(place.master && place.epoch == token.epoch));
+        if !promised && !asked {
             return Ok(());
         }
-        let message =
-            format!("the log of shard {} is not followed yet: token {token} can't be compared", slot.shard);
+        let message = format!("the log of shard {} has not come to the epoch that is asked for", slot.shard);
         Err(Error::new(ErrorCode::NotOwner, message))
     }
 

@@ -161,12 +161,7 @@ impl Inner {
         for change in &answer.changes {
             let Some(slot) = self.shards.slot(change.shard) else { continue };
             let entries = self.shards.entries();
-            let taken = slot.core.with(|core| {
-                // An epoch that the log has not told of yet: its floors will do.
-                let known = core.position().epoch >= change.epoch;
-                known && core.on_answer(change, entries) == Answered::Applied
-            });
-            if taken {
+            if slot.core.with(|core| core.on_answer(change, entries)) == Answered::Applied {
                 applied.extend(change.items.iter().map(key_of));
             }
         }
@@ -177,7 +172,8 @@ impl Inner {
             if let Some(position) = position
                 && let Some(slot) = self.shards.slot(position.shard)
             {
-                slot.core.with(|core| core.raise_floor(key, position.seq, self.shards.entries()));
+                // Of an epoch that the log has not told of yet, too: the core keeps it until then.
+                slot.core.with(|core| core.promise(key, *position, self.shards.entries()));
             }
         }
         Ok(())

@@ -30,6 +30,14 @@ struct Found {
     rule: String,
 }
 
+/// Where rows are read, and whether they must be the present.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    slot: &'a Slot,
+    place: &'a Place<'a>,
+    strict: bool,
+}
+
 /// How a read may be answered here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum From {
@@ -136,7 +144,7 @@ impl Inner {
             }
             (Lookup::Miss(why), _) => {
                 self.check_token(place, why, token)?;
-                self.check_unopened(slot, place, token)?;
+                self.check_unheard(slot, place, &key, token)?;
                 reason = why.name();
                 self.entry(slot, first, token, from, deadline).await?
             }
@@ -175,7 +183,8 @@ impl Inner {
         let (op, strict) = (&request.op, from == From::Primary(true));
         let (key, query_limit) = self.key_of(op);
         let until = if place.master { deadline } else { half(deadline) };
-        let (position, answer) = self.read_through(slot, place, op, query_limit, strict, until).await?;
+        let rows = Rows { slot, place, strict };
+        let (position, answer) = self.read_through(rows, op, query_limit, until).await?;
         reached(position, need)?;
         let version = match &answer {
             Answer::Edges { version, .. } if *version > Seq::ZERO => *version,
@@ -204,11 +213,9 @@ impl Inner {
     /// From the database alone: its index finds what no prefix of bounded length holds.
     async fn read_through(
         &self,
-        slot: &Slot,
-        place: &Place<'_>,
+        rows: Rows<'_>,
         op: &ReadOp,
         query_limit: u32,
-        strict: bool,
         deadline: Instant,
     ) -> Result<(Position, Answer)> {
         let slice = |list: &ListKey, (high, low), pos, limit: &u32| ReadKey::Slice {
@@ -222,14 +229,14 @@ impl Inner {
             ReadOp::AssocRange { list, pos, limit } => slice(list, (Time(u32::MAX), Time(0)), *pos, limit),
             ReadOp::AssocTimeRange { list, high, low, limit } => slice(list, (*high, *low), 0, limit),
             ReadOp::AssocGet { list, id2s, high, low } => {
-                return self.get_through(slot, place, (*list, id2s), (*high, *low), strict, deadline).await;
+                return self.get_through(rows, (*list, id2s), (*high, *low), deadline).await;
             }
             ReadOp::ObjectGet(_) | ReadOp::AssocCount(_) => {
                 return Err(Error::internal(format!("{} is answered by one entry", op.name())));
             }
         };
-        let snapshot = place.group.reader.read(read, deadline).await?;
-        self.check_snapshot(slot, place, &snapshot, strict)?;
+        let snapshot = rows.place.group.reader.read(read, deadline).await?;
+        self.check_snapshot(rows, &snapshot)?;
         match snapshot.row {
             Row::List(list) => {
                 Ok((snapshot.position, Answer::Edges { edges: list.edges, version: list.version }))
@@ -241,11 +248,9 @@ impl Inner {
     /// Single edges and the list's version, all at one position.
     async fn get_through(
         &self,
-        slot: &Slot,
-        place: &Place<'_>,
+        from: Rows<'_>,
         (list, id2s): (ListKey, &[ObjectId]),
         (high, low): (Option<Time>, Option<Time>),
-        strict: bool,
         deadline: Instant,
     ) -> Result<(Position, Answer)> {
         let mut wanted = id2s.to_vec();
@@ -255,9 +260,9 @@ impl Inner {
         let mut keys = vec![ReadKey::List { key: list, edges: 0 }];
         keys.extend(wanted.iter().map(edge));
         for _ in 0..SNAPSHOT_TRIES {
-            let rows = place.group.reader.read_all(slot.shard, keys.clone(), deadline).await?;
+            let rows = from.place.group.reader.read_all(from.slot.shard, keys.clone(), deadline).await?;
             let Some(first) = rows.first() else { return Err(other_kind()) };
-            self.check_snapshot(slot, place, first, strict)?;
+            self.check_snapshot(from, first)?;
             let position = first.position;
             if rows.iter().any(|row| row.position != position) {
                 continue;
@@ -280,13 +285,7 @@ impl Inner {
     }
 
     /// Rows of another epoch, or of a shard that is not here, answer nothing (R12).
-    fn check_snapshot(
-        &self,
-        slot: &Slot,
-        place: &Place<'_>,
-        snapshot: &Snapshot,
-        strict: bool,
-    ) -> Result<()> {
+    fn check_snapshot(&self, Rows { slot, place, strict }: Rows<'_>, snapshot: &Snapshot) -> Result<()> {
         if strict {
             self.check_current(place, snapshot)?;
         }

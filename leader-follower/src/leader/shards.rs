@@ -126,11 +126,14 @@ impl Shards {
 
     /// Serves a shard whose log has come to everything that `row` shows. Answers whether the log had brought all of it.
     pub(super) fn opened(&self, slot: &Slot, row: &ShardRow) -> bool {
-        slot.state.store(row.state.number(), Ordering::Release);
         let entries = self.entries();
         let at = position_of(row);
         let opened = slot.core.with(|core| {
             let known = core.position();
+            // What the log brought after the row was read knows the state better.
+            if (known.epoch, known.seq) <= (at.epoch, at.seq) {
+                slot.state.store(row.state.number(), Ordering::Release);
+            }
             // It started anew on the way, and is further already.
             let opened = if core.is_continuous() && (known.epoch, known.seq) >= (at.epoch, at.seq) {
                 Ok(true)
