@@ -3,6 +3,7 @@
 mod demands;
 mod forwarding;
 mod logs;
+mod masters;
 mod promotion;
 
 use std::time::Duration;
