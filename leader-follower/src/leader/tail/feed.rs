@@ -77,6 +77,12 @@ impl GroupTail {
                 if let Some(slot) = self.shards.slot(shard) {
                     self.shards.epoch(slot, start);
                 }
+                // Another primary wrote this, with a clock of its own. What the one before it proved says nothing about
+                // what is committed there: until a heartbeat of the new one has come through, nobody knows an age
+                // (R20, H20). Those that waited for what was held are of the old one, so they pass first.
+                self.settle(feed);
+                self.health.forget();
+                self.beats.kick();
             }
             TailEvent::Beat { beat, time } => {
                 let own = beat.writer == self.beats.writer();

@@ -31,8 +31,9 @@ struct Known {
     at: Option<Duration>,
     /// The primary's clock in the heartbeat that proved it: not before `at`.
     time: PrimaryTime,
-    /// The primary's clock in the newest heartbeat of anybody that came through.
-    newest: Option<PrimaryTime>,
+    /// The primary's clock in the last heartbeat of anybody that came through. The last, not the greatest: primaries that
+    /// follow one another have clocks of their own.
+    last: Option<PrimaryTime>,
 }
 
 /// For people: `tao lag` and the admin page.
@@ -107,26 +108,26 @@ impl GroupHealth {
     pub(in crate::leader) fn latest(&self) -> Option<PrimaryTime> {
         let (at, time) = self.known_at()?;
         let since = u64::try_from(self.since(at).as_millis()).unwrap_or(u64::MAX);
-        // A millisecond for what both clocks round off.
-        Some(PrimaryTime(time.0.saturating_add(since).saturating_add(1)))
+        // Two milliseconds for what both clocks round off, and a thousandth for how differently they may run.
+        Some(PrimaryTime(time.0.saturating_add(since).saturating_add(since / 1_024 + 2)))
     }
 
     /// Whether everything that was committed up to `time` of the primary's clock is applied.
     pub(in crate::leader) fn reaches(&self, time: PrimaryTime) -> bool {
-        self.known.lock().newest.is_some_and(|newest| newest >= time)
+        self.known.lock().last.is_some_and(|last| last >= time)
     }
 
     /// A heartbeat came through, behind everything before it; `sent`: when this node had it written, if it did.
     pub(super) fn heard(&self, time: PrimaryTime, sent: Option<Duration>) {
         let mut known = self.known.lock();
-        known.newest = known.newest.max(Some(time));
+        known.last = Some(time);
         if sent.is_some() && sent >= known.at {
             known.at = sent;
             known.time = time;
         }
     }
 
-    /// The log starts anew: what it had proved is void.
+    /// The log starts anew, or goes on in another epoch: what was proved before is void.
     pub(super) fn forget(&self) {
         *self.known.lock() = Known::default();
     }

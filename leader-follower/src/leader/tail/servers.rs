@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 use super::call::{bounded, bounded_tail, unreachable};
 use super::feed::Feed;
 use super::{Cause, GroupTail, TailState};
+use crate::core::ShardCore;
 
 /// A server of the host group.
 #[derive(Clone)]
@@ -182,6 +183,16 @@ impl GroupTail {
 
     fn follows(&self, followed: &mut Followed, server: Server, tail: Box<dyn LogTail>) {
         self.metrics.reconnects.inc();
+        if followed.server.region != server.region {
+            // What the other server's log had, and nobody had seen committed, this one may never have (H8, H10).
+            for shard in self.routes.shards_of(self.id) {
+                if let Some(slot) = self.shards.slot(shard) {
+                    slot.core.with(ShardCore::on_log_lost);
+                }
+            }
+            followed.feed = Feed::default();
+            self.health.set_holding(false);
+        }
         followed.server = server;
         followed.tail = tail;
         self.note_following(&followed.server);

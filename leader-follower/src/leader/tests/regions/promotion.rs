@@ -34,6 +34,11 @@ async fn h19_after_a_planned_promotion_caches_and_tokens_stay() {
     assert_eq!(answer.reply.positions[0], Position { shard: SHARD, epoch: Epoch(2), seq: Seq(2) });
     assert!(matches!(news(&mut stream).await, StreamMessage::Change(change) if change.seq == Seq(2)));
     assert_eq!(one.forwarded("write"), 1);
+    until("vouched for by the new primary", async || {
+        let young = |leader: &Peer| leader.group().age.is_some_and(|age| age < Duration::from_millis(900));
+        young(&one) && young(&two) && two.group().master && !one.group().master
+    })
+    .await;
     for leader in [&one, &two] {
         let (count, path, source) = leader.count(follows(1), Demand::at_least(token)).await;
         assert_eq!((count, path.len(), source), (2, 1, Source::LeaderCache), "nothing was dropped");
@@ -41,11 +46,6 @@ async fn h19_after_a_planned_promotion_caches_and_tokens_stay() {
         assert_eq!(leader.count(follows(1), both).await.0, 2);
         assert_eq!(leader.resets(), 0);
     }
-    until("vouched for by the new primary", async || {
-        let young = |leader: &Peer| leader.group().age.is_some_and(|age| age < Duration::from_millis(900));
-        young(&one) && young(&two) && two.group().master && !one.group().master
-    })
-    .await;
 }
 
 #[tokio::test(start_paused = true)]
