@@ -22,10 +22,12 @@ pub fn tao_server() -> Result<PathBuf> {
     built("tao-server")
 }
 
-/// Tests run from `target/<profile>/deps`; programs stand one above.
+/// Tests run from `target/<profile>/deps`, programs from `target/<profile>`, where all of them stand.
 fn built(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let profile = test.parent().and_then(Path::parent).context("a test runs from the target folder")?;
+    let folder = test.parent().context("a program runs from the target folder")?;
+    let profile =
+        if folder.ends_with("deps") { folder.parent().context("deps is in a folder")? } else { folder };
     let path = profile.join(name);
     anyhow::ensure!(
         path.exists(),

@@ -3,6 +3,8 @@
 mod binaries;
 mod process;
 mod region;
+pub mod regions;
+pub mod soak;
 
 pub use binaries::{run_tao, tao, tao_server};
 pub use process::{Process, wait_until};

@@ -174,7 +174,7 @@ impl Region {
 }
 
 /// A port that was free a moment ago. Nodes must know each other's before they start.
-fn free_address() -> Result<String> {
+pub(crate) fn free_address() -> Result<String> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 

@@ -93,8 +93,8 @@ async fn look(server: &Server) -> Facts<'_> {
         // Not opened: it might get tables of its own.
         facts.findings.push(fatal(
             "read_only",
-            "it follows another server and takes writes: a history of its own, which no other server has; \
-             SET GLOBAL read_only = ON, and in its configuration"
+            "it follows another server and takes writes: a history of its own, which no other server has; turn \
+             read_only on, in the running server and in its configuration"
                 .to_owned(),
         ));
         return facts;
@@ -182,8 +182,8 @@ fn as_primary(primary: &Facts) -> Vec<Finding> {
     } else if role.read_only {
         findings.push(fatal(
             "read_only",
-            "the topology has the primary here, but it takes no writes: open it, SET GLOBAL read_only = OFF, if no \
-             promotion is under way and no other server took over"
+            "the topology has the primary here, but it takes no writes: turn read_only off if no promotion is \
+             under way and no other server took over"
                 .to_owned(),
         ));
     }

@@ -102,8 +102,7 @@ pub async fn stored(servers: &[Server]) -> Result<Option<(Topology, SharedDataba
     let mut newest: Option<Topology> = None;
     let mut failure = None;
     for server in servers.iter().filter(|server| server.group == first) {
-        let found =
-            async { Ok::<_, topology::LayoutError>(topology::stored(&open(&server.dsn).await?).await?) };
+        let found = async { topology::stored(&open(&server.dsn).await?).await };
         match found.await {
             Ok(Some(found)) => {
                 if newest.as_ref().is_none_or(|newest| found.version > newest.version) {

@@ -33,6 +33,17 @@ pub(crate) fn run_all(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// `cargo xtask soak`: builds the programs as users run them, then the scenario.
+pub(crate) fn soak(root: &Path, options: &[String]) -> Result<()> {
+    setup::ensure_server()?;
+    let packages = ["-p", "tao-server", "-p", "tao-admin", "-p", "integration-tests"];
+    cargo(root, &[&["build", "--release", "--locked", "--bins"], &packages[..]].concat())?;
+    let mut run =
+        vec!["run", "--release", "--locked", "-q", "-p", "integration-tests", "--bin", "tao-soak", "--"];
+    run.extend(options.iter().map(String::as_str));
+    cargo(root, &run)
+}
+
 /// `cargo xtask tidy`: the rules of [`tidy`] and the arrows between the crates.
 pub(crate) fn tidy(root: &Path) -> Result<()> {
     let report = tidy::check_repository(root)?;

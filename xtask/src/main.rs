@@ -1,4 +1,4 @@
-//! Chores of this repository: `cargo xtask test`, `cargo xtask tidy`, `cargo xtask setup`.
+//! Chores of this repository: `cargo xtask test`, `cargo xtask soak`, `cargo xtask tidy`, `cargo xtask setup`.
 #![expect(clippy::print_stdout, reason = "a program for a terminal; what it does is its output")]
 
 mod arrows;
@@ -26,6 +26,13 @@ enum Chore {
     Test,
     /// Check the house rules that no compiler knows: lengths, wording, SQL in .sql files, arrows between crates.
     Tidy,
+    /// Run a whole-cluster scenario on real servers, with a JSON summary: --help lists its options.
+    #[command(disable_help_flag = true)]
+    Soak {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Install what the tests need (a MariaDB server) if nothing of it is there and it may be installed.
     Setup,
 }
@@ -35,6 +42,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().chore {
         Chore::Test => checks::run_all(&root),
         Chore::Tidy => checks::tidy(&root),
+        Chore::Soak { options } => checks::soak(&root, &options),
         Chore::Setup => setup::ensure_server().map(|server| println!("database server: {server}")),
     };
     match result {

@@ -55,6 +55,10 @@ pub(super) async fn bootstrap(
     if read_only {
         return check_only(lease, database).await;
     }
+    // The usual case, without a lock and without statements in the log: a cluster's nodes open a primary all at once.
+    if check_only(lease, database).await.is_ok() {
+        return Ok(());
+    }
     // A lock's name holds at most 64 characters, as many as a database's name alone.
     let lock = format!("tao.migrate.{:016x}", xxh3_64(database.as_bytes()));
     let granted = lease.map(&NAMED_LOCK, (lock.as_str(), lock_seconds), |row| row.optional_u64()).await?;

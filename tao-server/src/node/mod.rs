@@ -16,6 +16,7 @@ use tao_leader_follower::clock::BootClock;
 use tao_leader_follower::follower::{Follower, FollowerContext, FollowerHandle, FollowerMetrics};
 use tao_leader_follower::leader::{Leader, LeaderContext, LeaderHandle};
 use tao_leader_follower::ports::RemoteDatabases;
+use tao_schema::graph_schema::GraphSchema;
 use tao_schema::ids::HostGroupId;
 use tao_schema::wire::proto::{self, inspect_server, peer_server, tao_server};
 use tao_shard_store::log::SharedDatabase;
@@ -113,53 +114,27 @@ impl Node {
         let address = listener.local_addr()?;
         let Admin { health, address: admin, stop } = admin;
         let (drain, calls) = (CancellationToken::new(), TaskTracker::new());
-        let limits = service_limits(&config, &drain, &calls);
-        let news = topology.subscribe();
-        let shards = topology.topology().shards;
-        let metadata = Metadata::new(&config.name, Arc::clone(&schema), news, drain.clone());
-        let (reporter, base) = grpc_server(&config)?;
-        let peers = GrpcPeers::new(topology.view(), config.translate.clone(), ConnectionOptions::default());
-        let peers = Arc::new(peers);
         let stale = Arc::new(Notify::new());
         health.register(|registry| topology.register(registry));
+        let (reporter, base) = grpc_server(&config)?;
         let stores = databases.as_ref().map(|databases| databases.own.clone()).unwrap_or_default();
-        let (service, service_name, router) = match role {
-            Role::Follower => {
-                let metrics = Arc::new(FollowerMetrics::default());
-                health.register(|registry| metrics.register(registry));
-                let context = FollowerContext {
-                    node: config.name.clone(),
-                    schema,
-                    cluster: topology.view(),
-                    region,
-                    peers,
-                    stale_topology: Arc::clone(&stale),
-                    clock: Arc::new(BootClock),
-                    metrics,
-                };
-                let follower = Follower::start(options::follower(&config, shards), context)?;
-                let router =
-                    follower_router(base, &follower, Arc::clone(&topology), metadata, (limits, &config));
-                (Service::Follower(follower), tao_server::TaoServer::<FollowerService>::NAME, router)
-            }
+        let parts = Parts {
+            limits: service_limits(&config, &drain, &calls),
+            metadata: Metadata::new(&config.name, Arc::clone(&schema), topology.subscribe(), drain.clone()),
+            config: &config,
+            region,
+            schema,
+            topology: &topology,
+            health: &health,
+            stale: &stale,
+        };
+        let (service, router) = match role {
+            Role::Follower => parts.follower(base)?,
             Role::Leader => {
-                let databases = databases.context("a leader needs the databases of its region")?;
-                let context = LeaderContext {
-                    node: config.name.clone(),
-                    schema,
-                    cluster: topology.view(),
-                    databases: shared(&databases.own),
-                    remote: databases.remote,
-                    clock: Arc::new(BootClock),
-                    peers,
-                    stale_topology: Arc::clone(&stale),
-                };
-                let options = options::leader(&config);
-                let leader = health.register(|registry| Leader::start(options, context, registry));
-                let router = leader_router(base, &leader, Arc::clone(&topology), metadata, (limits, &config));
-                (Service::Leader(leader), peer_server::PeerServer::<LeaderService>::NAME, router)
+                parts.leader(base, databases.context("a leader needs the databases of its region")?)
             }
         };
+        let service_name = service.name();
         let watch = Watch {
             state: Arc::clone(&topology),
             node: config.name.clone(),
@@ -171,11 +146,7 @@ impl Node {
         };
         watch.spawn(stop.clone());
         let server = tokio::spawn(serve(router, listener, stop.clone(), config.name.clone()));
-        let leader = match &service {
-            Service::Leader(leader) => Some(leader.clone()),
-            Service::Follower(_) => None,
-        };
-        readiness::watch(&health, topology, stores, leader, region);
+        readiness::watch(&health, topology, stores, service.leader(), region);
         health.set(State::Ready);
         readiness::report(health.clone(), reporter.clone(), service_name, drain.clone()).await;
         let grace = Duration::from_millis(config.drain_ms);
@@ -262,6 +233,89 @@ impl Node {
     }
 }
 
+/// What a node's service is made of.
+struct Parts<'a> {
+    config: &'a NodeConfig,
+    region: u16,
+    schema: Arc<GraphSchema>,
+    topology: &'a Arc<TopologyState>,
+    health: &'a Health,
+    limits: ServiceLimits,
+    metadata: Metadata,
+    stale: &'a Arc<Notify>,
+}
+
+impl Parts<'_> {
+    fn peers(&self) -> Arc<GrpcPeers> {
+        let translate = self.config.translate.clone();
+        Arc::new(GrpcPeers::new(self.topology.view(), translate, ConnectionOptions::default()))
+    }
+
+    fn follower(self, base: Router) -> Result<(Service, Router)> {
+        let metrics = Arc::new(FollowerMetrics::default());
+        self.health.register(|registry| metrics.register(registry));
+        let options = options::follower(self.config, self.topology.topology().shards);
+        let context = FollowerContext {
+            node: self.config.name.clone(),
+            peers: self.peers(),
+            schema: self.schema,
+            cluster: self.topology.view(),
+            region: self.region,
+            stale_topology: Arc::clone(self.stale),
+            clock: Arc::new(BootClock),
+            metrics,
+        };
+        let follower = Follower::start(options, context)?;
+        let tao = FollowerService::new(follower.clone(), self.metadata, self.limits);
+        let inspect = FollowerInspect::new(follower.clone(), Arc::clone(self.topology));
+        let bytes = self.config.limits.message_bytes;
+        let router = base
+            .add_service(tao_server::TaoServer::new(tao).max_decoding_message_size(bytes))
+            .add_service(inspect_server::InspectServer::new(inspect));
+        Ok((Service::Follower(follower), router))
+    }
+
+    fn leader(self, base: Router, databases: Databases) -> (Service, Router) {
+        let context = LeaderContext {
+            node: self.config.name.clone(),
+            peers: self.peers(),
+            schema: self.schema,
+            cluster: self.topology.view(),
+            databases: shared(&databases.own),
+            remote: databases.remote,
+            clock: Arc::new(BootClock),
+            stale_topology: Arc::clone(self.stale),
+        };
+        let options = options::leader(self.config);
+        let leader = self.health.register(|registry| Leader::start(options, context, registry));
+        let peer = LeaderService::new(leader.clone(), self.metadata, self.limits);
+        let inspect = LeaderInspect::new(leader.clone(), Arc::clone(self.topology));
+        // Answers carry whole changes and batches of inverses: twice an application's message.
+        let bytes = 2 * self.config.limits.message_bytes;
+        let router = base
+            .add_service(peer_server::PeerServer::new(peer).max_decoding_message_size(bytes))
+            .add_service(inspect_server::InspectServer::new(inspect));
+        (Service::Leader(leader), router)
+    }
+}
+
+impl Service {
+    /// Of the gRPC service, as its health is asked for.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Follower(_) => tao_server::TaoServer::<FollowerService>::NAME,
+            Self::Leader(_) => peer_server::PeerServer::<LeaderService>::NAME,
+        }
+    }
+
+    fn leader(&self) -> Option<LeaderHandle> {
+        match self {
+            Self::Follower(_) => None,
+            Self::Leader(leader) => Some(leader.clone()),
+        }
+    }
+}
+
 async fn serve(router: Router, listener: TcpListener, stop: CancellationToken, name: String) {
     // Without it a frame that follows another waits for the reader's delayed acknowledgement, 40 ms.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -289,33 +343,6 @@ fn grpc_server(config: &NodeConfig) -> Result<(HealthReporter, Router)> {
         .add_service(health)
         .add_service(reflection()?);
     Ok((reporter, server))
-}
-
-fn follower_router(
-    base: Router,
-    follower: &FollowerHandle,
-    topology: Arc<TopologyState>,
-    metadata: Metadata,
-    (limits, config): (ServiceLimits, &NodeConfig),
-) -> Router {
-    let tao = tao_server::TaoServer::new(FollowerService::new(follower.clone(), metadata, limits))
-        .max_decoding_message_size(config.limits.message_bytes);
-    base.add_service(tao)
-        .add_service(inspect_server::InspectServer::new(FollowerInspect::new(follower.clone(), topology)))
-}
-
-fn leader_router(
-    base: Router,
-    leader: &LeaderHandle,
-    topology: Arc<TopologyState>,
-    metadata: Metadata,
-    (limits, config): (ServiceLimits, &NodeConfig),
-) -> Router {
-    // Answers carry whole changes and batches of inverses: twice an application's message.
-    let peer = peer_server::PeerServer::new(LeaderService::new(leader.clone(), metadata, limits))
-        .max_decoding_message_size(2 * config.limits.message_bytes);
-    base.add_service(peer)
-        .add_service(inspect_server::InspectServer::new(LeaderInspect::new(leader.clone(), topology)))
 }
 
 /// The stores as the services take them.

@@ -60,7 +60,7 @@ fn look_at_log(group: &GroupStatus, reached: bool, details: &mut Details) {
         TailState::Starting if reached => details.waits_for.push(format!("the log of {name}{error}")),
         TailState::Starting => {}
         TailState::Lost => {
-            details.notes.push(format!("{name}: its log is lost, what is in memory grows old{error}"))
+            details.notes.push(format!("{name}: its log is lost, what is in memory grows old{error}"));
         }
         TailState::Following if group.age.is_none() => {
             details.notes.push(format!("{name}: nobody vouches for the age of what is in memory{error}"));

@@ -22,8 +22,11 @@ const CONNECTIONS: usize = 2;
 /// changes with the topology is opened anew.
 pub struct RemoteServers {
     opening: Opening,
-    servers: Mutex<HashMap<(HostGroupId, String), (Dsn, Arc<LazyDatabase>)>>,
+    servers: Mutex<HashMap<(HostGroupId, String), Known>>,
 }
+
+/// A server by the DSN that it was made with, not translated.
+type Known = (Dsn, Arc<LazyDatabase>);
 
 impl RemoteServers {
     /// Opens nothing yet.

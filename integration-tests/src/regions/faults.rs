@@ -1,0 +1,152 @@
+//! What can be done to running regions.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use super::Regions;
+use super::databases::address;
+use crate::binaries::run_tao;
+
+/// How long something that was killed stays away.
+const AWAY: Duration = Duration::from_secs(2);
+
+impl Regions {
+    /// Indexes of the servers that are not primaries now, as the cluster says.
+    fn replicas(&self) -> Result<Vec<usize>> {
+        let masters = self.masters()?;
+        let servers = self.fleet.servers().iter();
+        Ok(servers
+            .filter(|server| masters[server.group()] != server.replica())
+            .map(tao_shard_store::fleet::Server::index)
+            .collect())
+    }
+
+    /// Index of the master region of each host group, as the cluster says now.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn masters(&self) -> Result<Vec<usize>> {
+        let shown = self.tao(&["topology", "show"])?;
+        let groups = shown["host_groups"].as_array().context("tao topology show lists host_groups")?;
+        groups
+            .iter()
+            .map(|group| {
+                let master = group["master"].as_str().context("a host group has a master")?;
+                Ok(usize::from(self.topology.region_named(master).context("a known region")?))
+            })
+            .collect()
+    }
+
+    /// Stops replication in all regions.
+    ///
+    /// # Errors
+    /// A server does not answer.
+    pub async fn stop_replication(&self) -> Result<()> {
+        for index in self.replicas()? {
+            self.fleet.stop_replication(index).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts it again.
+    ///
+    /// # Errors
+    /// A server does not answer.
+    pub async fn start_replication(&self) -> Result<()> {
+        for index in self.replicas()? {
+            self.fleet.start_replication(index).await?;
+        }
+        Ok(())
+    }
+
+    /// `tao region promote` of a region, by index.
+    ///
+    /// # Errors
+    /// It fails.
+    pub async fn promote(&self, region: usize, more: &[&str]) -> Result<Value> {
+        let name = super::region_name(region);
+        let args = [&["region", "promote", &name], more].concat();
+        let (code, data, talk) = run_tao(&self.topology_file, &args)?;
+        anyhow::ensure!(code == 0, "tao {args:?} ended with {code}: {data} {talk}");
+        Ok(data)
+    }
+
+    /// kill -9 of the first node of a region, and its restart.
+    ///
+    /// # Errors
+    /// It does not come back.
+    pub async fn kill_and_restart_node(&mut self, region: usize, leader: bool) -> Result<Value> {
+        let role = if leader { "leader" } else { "follower" };
+        let name = format!("{}-{role}-1", super::region_name(region));
+        self.nodes.get_mut(&name).with_context(|| format!("no node {name}"))?.kill()?;
+        tokio::time::sleep(AWAY).await;
+        let started = Instant::now();
+        self.start_node(&name)?;
+        Ok(json!({ "node": name, "back_seconds": started.elapsed().as_secs_f64() }))
+    }
+
+    /// kill -9 of the first group's primary, or of one of its replicas, and its restart in the same role.
+    ///
+    /// # Errors
+    /// It does not come back.
+    pub async fn kill_and_restart_server(&mut self, primary: bool) -> Result<Value> {
+        let master = self.masters()?.first().copied().context("a host group")?;
+        let servers = self.fleet.servers().iter();
+        let of_group = |server: &&tao_shard_store::fleet::Server| server.group() == 0;
+        let victim = servers.filter(of_group).find(|server| (server.replica() == master) == primary);
+        let (index, address) = victim.map(|server| (server.index(), address(server))).context("a server")?;
+        self.fleet.kill(index).await?;
+        tokio::time::sleep(AWAY).await;
+        let started = Instant::now();
+        self.fleet.restart(index).await?;
+        if primary {
+            self.fleet.open(index).await?;
+        }
+        Ok(json!({ "server": address, "back_seconds": started.elapsed().as_secs_f64() }))
+    }
+
+    /// A region is gone, servers and nodes, at once; another one is promoted without it. Then it comes back, is compared,
+    /// and joins again if it lost nothing, or is rebuilt.
+    ///
+    /// # Errors
+    /// A step fails.
+    pub async fn lose_region(&mut self, lost: usize, promoted: usize) -> Result<Value> {
+        let name = super::region_name(lost);
+        let nodes: Vec<String> = self.node_names().filter(|node| node.starts_with(&name)).collect();
+        for node in &nodes {
+            self.nodes.get_mut(node).context("a node")?.kill()?;
+        }
+        let servers: Vec<usize> =
+            self.fleet.servers().iter().map(tao_shard_store::fleet::Server::index).collect();
+        let of_region = |index: &usize| self.fleet.servers()[*index].replica() == lost;
+        let servers: Vec<usize> = servers.into_iter().filter(of_region).collect();
+        for index in &servers {
+            self.fleet.kill(*index).await?;
+        }
+        let started = Instant::now();
+        let more: &[&str] = if self.topology.host_groups.iter().all(|group| group.mode.is_async()) {
+            &["--accept-loss"]
+        } else {
+            &[]
+        };
+        let promotion = self.promote(promoted, more).await?;
+        let promoted_seconds = started.elapsed().as_secs_f64();
+        tokio::time::sleep(AWAY).await;
+        for index in &servers {
+            self.fleet.restart(*index).await?;
+        }
+        let (code, rejoined, talk) = run_tao(&self.topology_file, &["region", "rejoin", &name])?;
+        for node in &nodes {
+            self.start_node(node)?;
+        }
+        Ok(json!({
+            "promoted_seconds": promoted_seconds,
+            "promotion": promotion,
+            "rejoin_code": code,
+            "rejoin": rejoined,
+            "rejoin_said": if code == 0 { "" } else { talk.as_str() },
+        }))
+    }
+}

@@ -1,0 +1,289 @@
+//! Several regions of real processes: database servers with replicas, leaders and followers, and a delay on every link
+//! between two regions.
+
+mod databases;
+mod faults;
+mod links;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use tao_client::{Client, Options};
+use tao_schema::ids::{HostGroupId, ShardId};
+use tao_schema::topology::{Dsn, FIRST_EPOCH, HostGroup, Node, Region, ReplicationMode, Tier, Topology};
+use tao_shard_store::fleet::{Fleet, ServerBinary};
+use tempfile::TempDir;
+
+pub use self::databases::Databases;
+use self::links::Links;
+use crate::binaries::{run_tao, tao_server};
+use crate::process::{Process, wait_until};
+use crate::region::free_address;
+use crate::soak::Door;
+
+/// How long anything may take to start, on a busy machine.
+const START: Duration = Duration::from_secs(90);
+
+/// What [`Regions`] consist of.
+#[derive(Clone, Debug)]
+pub struct RegionsOptions {
+    /// Regions, named `region-a`, `region-b`, …
+    pub regions: usize,
+    /// Host groups. The master of each is the first region.
+    pub groups: usize,
+    /// Leaders of each region.
+    pub leaders: usize,
+    /// Followers of each region.
+    pub followers: usize,
+    /// Logical shards.
+    pub shards: u32,
+    /// One-way delay of every link between two regions.
+    pub wan: Duration,
+    /// What an acknowledgement promises.
+    pub mode: ReplicationMode,
+    /// Master regions of the host groups, by index of the region; the last one goes on for those that follow.
+    pub masters: Vec<usize>,
+}
+
+impl Default for RegionsOptions {
+    fn default() -> Self {
+        Self {
+            regions: 2,
+            groups: 2,
+            leaders: 1,
+            followers: 1,
+            shards: 16,
+            wan: Duration::ZERO,
+            mode: ReplicationMode::Async,
+            masters: vec![0],
+        }
+    }
+}
+
+/// Running regions. Everything ends with the handle.
+pub struct Regions {
+    /// Nodes by name.
+    pub nodes: BTreeMap<String, Process>,
+    /// The topology file that the nodes started with: a list of all servers and nodes for `tao`.
+    pub topology_file: PathBuf,
+    /// The database servers.
+    pub fleet: Fleet,
+    topology: Topology,
+    links: Links,
+    folder: TempDir,
+}
+
+/// The name of a region of an index.
+pub fn region_name(index: usize) -> String {
+    format!("region-{}", char::from(b'a' + index as u8))
+}
+
+impl Regions {
+    /// Starts databases with replication, then all nodes, and waits until each answers.
+    ///
+    /// # Errors
+    /// Something does not become ready; the message has its log.
+    pub async fn start(binary: ServerBinary, options: &RegionsOptions) -> Result<Self> {
+        ensure!((1..=8).contains(&options.regions), "1 to 8 regions");
+        let folder = tempfile::tempdir()?;
+        let (fleet, links) = databases::start(binary, options).await?;
+        let topology = topology(options, &fleet)?;
+        let links = links.between_nodes(&topology, options.wan).await?;
+        let topology_file = folder.path().join("topology.toml");
+        std::fs::write(&topology_file, topology.to_toml())?;
+        let mut regions = Self { nodes: BTreeMap::new(), topology_file, fleet, topology, links, folder };
+        let names: Vec<String> = regions.node_names().collect();
+        for name in names {
+            regions.start_node(&name)?;
+        }
+        Ok(regions)
+    }
+
+    /// Number of logical shards.
+    pub fn shards(&self) -> u32 {
+        self.topology.shards
+    }
+
+    /// The topology that the nodes started with.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// The master region of a shard, as the cluster was started.
+    pub fn master_of(&self, shard: ShardId) -> Option<String> {
+        let group = self.topology.assignment(shard)?.host_group;
+        Some(self.topology.host_group(group)?.master.clone())
+    }
+
+    /// All nodes, region by region, leaders first.
+    pub fn node_names(&self) -> impl Iterator<Item = String> + use<> {
+        let names: Vec<String> =
+            self.topology.tiers().flat_map(|(_, tier)| &tier.nodes).map(|node| node.name.clone()).collect();
+        names.into_iter()
+    }
+
+    /// Starts a node of the topology, again if it ran before, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn start_node(&mut self, name: &str) -> Result<()> {
+        let log = self.launch_node(name)?;
+        let admin = self.folder.path().join(format!("{name}.admin"));
+        let _ = admin;
+        let (tier, index) = self.topology.node_named(name).with_context(|| format!("no node {name}"))?;
+        let address = self.topology.tier(tier).context("a tier")?.nodes[usize::from(index)].address.clone();
+        let process = self.nodes.get_mut(name).context("the node that was just started")?;
+        wait_until(&format!("{name} is ready"), START, || {
+            ensure!(process.runs()?, "{name} ended: {}", std::fs::read_to_string(&log)?);
+            Ok(std::net::TcpStream::connect(&address).is_ok())
+        })
+    }
+
+    fn launch_node(&mut self, name: &str) -> Result<PathBuf> {
+        let (tier, index) = self.topology.node_named(name).with_context(|| format!("no node {name}"))?;
+        let node = &self.topology.tier(tier).context("a tier")?.nodes[usize::from(index)];
+        let log = self.folder.path().join(format!("{name}.log"));
+        let config = self.folder.path().join(format!("{name}.toml"));
+        let region = &self.topology.regions[usize::from(tier.region)].name;
+        let mut text = format!(
+            "name = {name:?}\nlisten = {:?}\nadmin_listen = \"127.0.0.1:0\"\ntopology = {:?}\n[translate]\n",
+            node.address,
+            self.topology_file.display().to_string()
+        );
+        for (address, through) in self.links.seen_from(region) {
+            text.push_str(&format!("{address:?} = {through:?}\n"));
+        }
+        std::fs::write(&config, text)?;
+        let path = config.display().to_string();
+        let process = Process::start(name, &tao_server()?, &["--config", &path], &log)?;
+        self.nodes.insert(name.to_owned(), process);
+        Ok(log)
+    }
+
+    /// A client of each region, which knows the delays.
+    ///
+    /// # Errors
+    /// No follower of a region answers.
+    pub async fn clients(&self) -> Result<Vec<Door>> {
+        let mut doors = Vec::new();
+        for region in &self.topology.regions {
+            doors.push(Door { region: region.name.clone(), client: self.client(&region.name).await? });
+        }
+        Ok(doors)
+    }
+
+    /// A client in a region.
+    ///
+    /// # Errors
+    /// None of its followers answers.
+    pub async fn client(&self, region: &str) -> Result<Client> {
+        let known = self.topology.regions.iter().find(|known| known.name == region);
+        let nodes = known.with_context(|| format!("no region {region}"))?.followers.iter();
+        let addresses = nodes.flat_map(|tier| &tier.nodes).map(|node| node.address.clone());
+        let options = Options {
+            region: Some(region.to_owned()),
+            translate: self.links.seen_from(region).collect(),
+            ..Options::new(addresses)
+        };
+        Client::connect(options).await.with_context(|| format!("connect to {region}"))
+    }
+
+    /// `tao ARGS` against the cluster: its data.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn tao(&self, args: &[&str]) -> Result<Value> {
+        let (code, data, talk) = run_tao(&self.topology_file, args)?;
+        ensure!(code == 0, "tao {args:?} ended with {code}: {data} {talk}");
+        Ok(data)
+    }
+
+    /// `tao check --deep` in every region.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub async fn check_all(&self) -> Result<BTreeMap<String, Value>> {
+        let regions = self.topology.regions.iter().map(|region| region.name.clone());
+        regions
+            .map(|region| {
+                let (code, data, talk) =
+                    run_tao(&self.topology_file, &["check", "--deep", "--region", &region])?;
+                ensure!(code <= 1, "tao check in {region} ended with {code}: {talk}");
+                Ok((region, data))
+            })
+            .collect()
+    }
+
+    /// `tao lag`.
+    ///
+    /// # Errors
+    /// It fails.
+    pub async fn lag(&self) -> Result<Value> {
+        self.tao(&["lag"])
+    }
+
+    /// What a node has logged since its last start.
+    ///
+    /// # Errors
+    /// The log can't be read.
+    pub fn log(&self, name: &str) -> Result<String> {
+        Ok(std::fs::read_to_string(self.folder.path().join(format!("{name}.log")))?)
+    }
+
+    /// The folder of logs and files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+fn topology(options: &RegionsOptions, fleet: &Fleet) -> Result<Topology> {
+    let nodes = |region: usize, role: &str, number: usize| -> Result<Vec<Node>> {
+        (1..=number)
+            .map(|index| {
+                let name = format!("{}-{role}-{index}", region_name(region));
+                Ok(Node { name, address: free_address()?, admin: None })
+            })
+            .collect()
+    };
+    let mut regions = Vec::new();
+    for index in 0..options.regions {
+        let name = region_name(index);
+        regions.push(Region {
+            leaders: Tier {
+                name: format!("{name}-leaders"),
+                nodes: nodes(index, "leader", options.leaders)?,
+            },
+            followers: vec![Tier {
+                name: format!("{name}-followers"),
+                nodes: nodes(index, "follower", options.followers)?,
+            }],
+            name,
+        });
+    }
+    let host_groups = (0..options.groups)
+        .map(|group| {
+            let master = options.masters.get(group).or(options.masters.last()).copied().unwrap_or_default();
+            let servers = (0..options.regions)
+                .map(|region| Ok((region_name(region), databases::dsn(fleet, group, region)?)))
+                .collect::<Result<BTreeMap<String, Dsn>>>()?;
+            Ok(HostGroup {
+                id: HostGroupId(group as u16 + 1),
+                master: region_name(master),
+                epoch: FIRST_EPOCH,
+                mode: options.mode,
+                servers,
+            })
+        })
+        .collect::<Result<_>>()?;
+    Ok(Topology {
+        version: 1,
+        cluster: "test".to_owned(),
+        shards: options.shards,
+        regions,
+        host_groups,
+        assignments: Vec::new(),
+    })
+}
