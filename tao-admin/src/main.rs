@@ -7,6 +7,7 @@ mod doctor;
 mod load;
 mod output;
 mod progress;
+mod region;
 mod servers;
 mod topology_diff;
 
@@ -84,6 +85,9 @@ enum Verb {
     #[command(subcommand)]
     Topology(commands::topology::TopologyVerb),
     Doctor(commands::doctor::Doctor),
+    /// Lets a region take over, or come back.
+    #[command(subcommand)]
+    Region(commands::region::Region),
     /// Shows the types of the cluster's graph schema.
     Schema,
     /// Prints completions for a shell.
@@ -127,6 +131,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Verb::Lag(lag) => lag.run(&common).await,
         Verb::Topology(topology) => topology.run(&common).await,
         Verb::Doctor(doctor) => doctor.run(&common).await,
+        Verb::Region(region) => region.run(&common).await,
         Verb::Schema => commands::schema::run(&common).await,
         Verb::Completions { shell } => {
             use clap::CommandFactory;

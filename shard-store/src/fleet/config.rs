@@ -85,6 +85,8 @@ impl ServerSettings<'_> {
         set(&mut text, redo_log_setting(self.flavour), self.redo_log_bytes);
         if self.read_only {
             set(&mut text, read_only_setting(self.flavour), "ON");
+            // Not before the mode is set: what a replica fetches without it is never acknowledged.
+            set(&mut text, skip_start_setting(self.flavour), "ON");
         }
         set_user(&mut text);
         text.push_str(COMMON);
@@ -122,6 +124,13 @@ fn read_only_setting(flavour: Flavour) -> &'static str {
     match flavour {
         Flavour::MariaDb => "read_only",
         Flavour::MySql => "super_read_only",
+    }
+}
+
+fn skip_start_setting(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MariaDb => "skip_slave_start",
+        Flavour::MySql => "skip_replica_start",
     }
 }
 

@@ -5,10 +5,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use tao_schema::topology::ReplicationMode;
 
 use super::error::FleetError;
 use super::server::blocking;
@@ -18,7 +17,6 @@ use crate::store::StoreError;
 
 /// One connection of an administrator.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Through which address a replica (host group, place in the group) reaches its primary; `None`: its own. So a proxy may
 /// stand in between.
@@ -107,7 +105,7 @@ impl Fleet {
         }
         admin.set_mode(self.plan.options.mode, Side::Replica).await.map_err(at(index))?;
         admin.replicate_from(&address).await.map_err(at(index))?;
-        self.connected(index, &admin).await
+        admin.wait_connected(self.plan.options.start_timeout).await.map_err(at(index))
     }
 
     /// Stops replication on a server, as it is: nothing more is fetched or applied.
@@ -153,35 +151,17 @@ impl Fleet {
         self.admin(index)?.wait_executed(&wanted, limit).await.map_err(at(index))
     }
 
-    /// After a start: settings of the mode are not kept by the servers.
+    /// After a start a replica goes on. The servers do not do so by themselves, nor keep the settings of the mode.
     pub(super) async fn resume(&self, index: usize) -> Result<(), FleetError> {
-        if self.plan.options.mode == ReplicationMode::Async || self.plan.options.replicas == 0 {
+        if self.plan.options.replicas == 0 {
             return Ok(());
         }
         let admin = self.admin(index)?;
         if admin.role().await.map_err(at(index))?.following.is_some() {
             admin.set_mode(self.plan.options.mode, Side::Replica).await.map_err(at(index))?;
+            admin.start_replication().await.map_err(at(index))?;
         }
         Ok(())
-    }
-
-    async fn connected(&self, index: usize, admin: &ServerAdmin) -> Result<(), FleetError> {
-        let (start, limit) = (Instant::now(), self.plan.options.start_timeout);
-        loop {
-            let following = admin.role().await.map_err(at(index))?.following;
-            let Some(following) = following else { return Err(no_server(index, "it follows nobody")) };
-            if following.connected && following.applier_on {
-                return Ok(());
-            }
-            let over = !following.receiver_on || !following.applier_on || start.elapsed() >= limit;
-            if over {
-                let error = following.error.unwrap_or_else(|| format!("not connected within {limit:?}"));
-                let message = format!("replication from {}: {error}", following.source);
-                let source = StoreError::new(crate::store::StoreErrorKind::Unavailable, message);
-                return Err(FleetError::Admin { index, source });
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
     }
 }
 

@@ -6,9 +6,9 @@ use mysql_async::OptsBuilder;
 use tao_schema::ids::{Epoch, Seq, ShardId};
 use tao_schema::rows::{EpochStart, ShardState};
 
-use super::ServerAdmin;
 use super::session::Session;
-use super::statements::{BEGIN, COMMIT, EPOCH_HISTORY, FENCE_SHARD, OPEN_EPOCH, SHARDS_FOR_UPDATE};
+use super::statements::{BEGIN, COMMIT, OPEN_HISTORY, OPEN_REQUESTS, OPEN_SHARDS, SHARDS_FOR_UPDATE, Sql};
+use super::{ServerAdmin, following};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// A shard that the server shall own.
@@ -22,32 +22,43 @@ pub struct EpochChange {
     pub new: Epoch,
 }
 
-/// What [`ServerAdmin::open_epochs`] found or made.
+/// What [`ServerAdmin::open_epochs`] has changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct OpenedEpochs {
-    /// The owned shards with the start of their new epochs.
+    /// The owned shards that were in their old epochs, with the start of their new ones.
     pub opened: Vec<(ShardId, EpochStart)>,
     /// Shards that are not owned, and were serving.
     pub fenced: Vec<ShardId>,
 }
 
+#[derive(Clone, Copy)]
 struct Row {
     epoch: Epoch,
     seq: Seq,
     state: ShardState,
 }
 
+/// What becomes of a row.
+struct Step {
+    shard: ShardId,
+    old: Row,
+    new: Row,
+    skip_ids: u64,
+}
+
 impl ServerAdmin {
     /// Writes every shard row of the server, in one transaction: shards of `owned` get the new epoch, which starts after
     /// the last seq that arrived here, serve, and skip `skip_ids` ids, because a lost transaction may have given some
-    /// away (H6); shards that are not owned stop serving. Shards that have the new epoch already stay as they are.
+    /// away (H6); shards that are not owned stop serving. Shards that have the new epoch already stay as they are. A row
+    /// that changes its state takes a seq for that, as everywhere, so that caches hear of it.
     ///
     /// The server is shut for everybody else meanwhile, and stays shut: [`ServerAdmin::set_read_only`] opens it. The
     /// transaction is replicated.
     ///
     /// # Errors
-    /// `Rejected`: a shard of `owned` is not here or is in neither of the epochs; nothing was changed. Else the server
-    /// does not answer or refuses, and it is not known whether the transaction took effect: repeat it.
+    /// `Rejected`: a shard of `owned` is not here or is in neither of the epochs, or the server still follows a source,
+    /// whose history its own transaction would leave; nothing was changed. Else the server does not answer or refuses, and
+    /// it is not known whether the transaction took effect: repeat it.
     pub async fn open_epochs(
         &self,
         owned: &[EpochChange],
@@ -55,58 +66,112 @@ impl ServerAdmin {
     ) -> Result<OpenedEpochs, StoreError> {
         let opts = OptsBuilder::from_opts(self.opts.clone()).db_name(Some(&self.database)).into();
         let mut session = Session::logged(&opts, &self.server, self.connect_limit).await?;
+        if let Some(source) = following(&mut session).await?.map(|following| following.source) {
+            return Err(rejected(&session, format!("follows {source}: let it forget its source first")));
+        }
         session.run(&session.dialect.admin_only).await?;
-        session.run(&BEGIN).await?;
-        // Dropping the session in an error closes its connection, and the server rolls back.
-        let opened = write(&mut session, owned, skip_ids).await?;
-        session.run(&COMMIT).await?;
+        let opened = transact(&mut session, owned, skip_ids).await;
+        if opened.is_err() {
+            // A connection of its own: what the first one is still doing ends with it.
+            drop(session);
+            session = self.session().await?;
+        }
         session.run(&session.dialect.close).await?;
         session.close().await;
-        Ok(opened)
+        opened
     }
 }
 
-async fn write(
+async fn transact(
     session: &mut Session,
     owned: &[EpochChange],
     skip_ids: u64,
 ) -> Result<OpenedEpochs, StoreError> {
+    session.run(&BEGIN).await?;
     let rows = rows(session).await?;
-    let mut result = OpenedEpochs::default();
-    let mut open = BTreeMap::new();
-    for change in owned {
-        let refused = |what: String| {
-            let message = format!("{}: shard {}: {what}", session.server(), change.shard);
-            StoreError::new(StoreErrorKind::Rejected, message)
-        };
-        let row = rows.get(&change.shard).ok_or_else(|| refused("has no row on this server".to_owned()))?;
-        if row.epoch != change.new && row.epoch != change.old {
-            return Err(refused(format!(
-                "is in epoch {}, neither {} nor {}: another promotion or move came first",
-                row.epoch, change.old, change.new
-            )));
-        }
-        open.insert(change.shard, *change);
+    let (steps, result) = plan(&rows, owned, skip_ids).map_err(|what| rejected(session, what))?;
+    if !steps.is_empty() {
+        write(session, &steps, &result.opened).await?;
     }
-    for (shard, row) in &rows {
-        match open.get(shard) {
-            Some(change) if row.epoch == change.old => {
-                let first_seq = row.seq.next();
-                session.execute(&EPOCH_HISTORY, (shard.0, change.new.0, first_seq.0)).await?;
-                let params = (change.new.0, ShardState::Serving.number(), skip_ids, shard.0, change.old.0);
-                changed_one(session.execute(&OPEN_EPOCH, params).await?, session, *shard)?;
-                result.opened.push((*shard, EpochStart { epoch: change.new, first_seq }));
-            }
-            Some(_) => {}
-            None if row.state == ShardState::Serving => {
-                let params = (ShardState::Fenced.number(), shard.0, ShardState::Serving.number());
-                changed_one(session.execute(&FENCE_SHARD, params).await?, session, *shard)?;
-                result.fenced.push(*shard);
-            }
-            None => {}
-        }
-    }
+    session.run(&COMMIT).await?;
     Ok(result)
+}
+
+/// What is still to be done.
+fn plan(
+    rows: &BTreeMap<ShardId, Row>,
+    owned: &[EpochChange],
+    skip_ids: u64,
+) -> Result<(Vec<Step>, OpenedEpochs), String> {
+    let (mut steps, mut result) = (Vec::new(), OpenedEpochs::default());
+    let mut of_others = rows.clone();
+    for EpochChange { shard, old, new } in owned.iter().copied() {
+        let row =
+            of_others.remove(&shard).ok_or_else(|| format!("shard {shard} has no row on this server"))?;
+        if row.epoch == new {
+            continue;
+        }
+        if row.epoch != old {
+            return Err(format!(
+                "shard {shard} is in epoch {}, neither {old} nor {new}: another promotion or move came first",
+                row.epoch
+            ));
+        }
+        let first_seq = row.seq.next();
+        let seq = if row.state == ShardState::Serving { row.seq } else { first_seq };
+        let serving = Row { epoch: new, seq, state: ShardState::Serving };
+        steps.push(Step { shard, old: row, new: serving, skip_ids });
+        result.opened.push((shard, EpochStart { epoch: new, first_seq }));
+    }
+    for (shard, row) in of_others.into_iter().filter(|(_, row)| row.state == ShardState::Serving) {
+        let fenced = Row { seq: row.seq.next(), state: ShardState::Fenced, ..row };
+        steps.push(Step { shard, old: row, new: fenced, skip_ids: 0 });
+        result.fenced.push(shard);
+    }
+    Ok((steps, result))
+}
+
+async fn write(
+    session: &mut Session,
+    steps: &[Step],
+    opened: &[(ShardId, EpochStart)],
+) -> Result<(), StoreError> {
+    let history =
+        opened.iter().map(|(shard, start)| format!("[{shard},{},{}]", start.epoch, start.first_seq));
+    expect(session, &OPEN_HISTORY, (json(history),), opened.len()).await?;
+
+    let advanced: Vec<&Step> = steps.iter().filter(|step| step.new.seq != step.old.seq).collect();
+    let requests =
+        advanced.iter().map(|step| format!("[{},{},{}]", step.shard, step.new.epoch, step.new.seq));
+    let nonce = rand::random::<u128>().to_be_bytes().to_vec();
+    expect(session, &OPEN_REQUESTS, (nonce, json(requests)), advanced.len()).await?;
+
+    let shards = steps.iter().map(|step| {
+        let Step { shard, old, new, skip_ids } = step;
+        format!("[{shard},{},{},{},{},{skip_ids}]", old.epoch, new.epoch, new.seq, new.state.number())
+    });
+    expect(session, &OPEN_SHARDS, (json(shards),), steps.len()).await
+}
+
+fn json(rows: impl Iterator<Item = String>) -> String {
+    format!("[{}]", rows.collect::<Vec<_>>().join(","))
+}
+
+/// The rows are locked: another number of them would be a fault.
+async fn expect(
+    session: &mut Session,
+    sql: &Sql,
+    params: impl Into<mysql_async::Params>,
+    expected: usize,
+) -> Result<(), StoreError> {
+    if expected == 0 {
+        return Ok(());
+    }
+    let changed = session.execute(sql, params).await?;
+    if changed == expected as u64 {
+        return Ok(());
+    }
+    Err(rejected(session, format!("{}: {changed} rows changed in place of {expected}", sql.name)))
 }
 
 async fn rows(session: &mut Session) -> Result<BTreeMap<ShardId, Row>, StoreError> {
@@ -122,11 +187,6 @@ async fn rows(session: &mut Session) -> Result<BTreeMap<ShardId, Row>, StoreErro
     })
 }
 
-/// The rows are locked: anything else would be a fault.
-fn changed_one(changed: u64, session: &Session, shard: ShardId) -> Result<(), StoreError> {
-    if changed == 1 {
-        return Ok(());
-    }
-    let message = format!("{}: shard {shard}: {changed} rows changed in place of 1", session.server());
-    Err(StoreError::new(StoreErrorKind::Rejected, message))
+fn rejected(session: &Session, what: String) -> StoreError {
+    StoreError::new(StoreErrorKind::Rejected, format!("{}: {what}", session.server()))
 }

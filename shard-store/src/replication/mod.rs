@@ -292,6 +292,32 @@ impl ServerAdmin {
         Ok(())
     }
 
+    /// Waits until the server is connected to its source and applies what it gets.
+    ///
+    /// # Errors
+    /// `Unavailable`: not within `limit`, or replication stopped with an error (the source no longer has what follows, say);
+    /// `Rejected`: it follows nobody.
+    pub async fn wait_connected(&self, limit: Duration) -> Result<(), StoreError> {
+        let mut session = self.session().await?;
+        let start = Instant::now();
+        loop {
+            let Some(now) = following(&mut session).await? else {
+                let message = format!("{}: follows nobody", self.server);
+                return Err(StoreError::new(StoreErrorKind::Rejected, message));
+            };
+            if now.connected && now.applier_on {
+                session.close().await;
+                return Ok(());
+            }
+            if !now.receiver_on || !now.applier_on || start.elapsed() >= limit {
+                let error = now.error.unwrap_or_else(|| format!("not connected within {limit:?}"));
+                let message = format!("{}: replication from {}: {error}", self.server, now.source);
+                return Err(StoreError::new(StoreErrorKind::Unavailable, message));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// `fetching_off`: it was stopped on purpose, and is no reason to give up.
     async fn wait(
         &self,

@@ -31,6 +31,9 @@ impl ServerAdmin {
     /// On MariaDB a server that may be opened again after a crash must *not* have `rpl_semi_sync_slave_enabled` in its
     /// configuration: it would then take back, as it starts, transactions that replicas may already have (MDEV-21117).
     ///
+    /// A replica must not fetch anything before its mode is set (`skip_slave_start`, `skip_replica_start`): what it has
+    /// fetched without it is never acknowledged, and a commit waits for the acknowledgement of a later one.
+    ///
     /// # Errors
     /// `Incompatible`: a MySQL server without the plugins `semisync_source` and `semisync_replica`. Else the server does
     /// not answer or refuses.

@@ -120,9 +120,9 @@ pub(super) const BEGIN: Sql = sql!("begin");
 pub(super) const COMMIT: Sql =
     Sql { name: "commit/commit", text: include_str!("../../sql/commit/commit.sql") };
 pub(super) const SHARDS_FOR_UPDATE: Sql = sql!("shards_for_update");
-pub(super) const OPEN_EPOCH: Sql = sql!("open_epoch");
-pub(super) const EPOCH_HISTORY: Sql = sql!("epoch_history");
-pub(super) const FENCE_SHARD: Sql = sql!("fence_shard");
+pub(super) const OPEN_HISTORY: Sql = sql!("open_history");
+pub(super) const OPEN_REQUESTS: Sql = sql!("open_requests");
+pub(super) const OPEN_SHARDS: Sql = sql!("open_shards");
 /// MariaDB only.
 pub(super) const CONTINUE_OWN: Sql = sql!("mariadb/continue_own");
 /// MySQL only, as the next ones.

@@ -9,6 +9,7 @@ pub mod lag;
 pub mod load;
 pub mod object;
 mod reading;
+pub mod region;
 pub mod schema;
 pub mod status;
 pub mod topology;

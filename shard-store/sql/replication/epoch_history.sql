@@ -1,1 +1,0 @@
-INSERT INTO epoch_history (shard, epoch, first_seq) VALUES (?, ?, ?)

@@ -1,1 +1,0 @@
-UPDATE shard SET state = ? WHERE shard = ? AND state = ?

@@ -1,0 +1,1 @@
+SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_%_wait_sessions'
