@@ -17,6 +17,7 @@ use crate::region::{
     Limits, Loss, PromoteOptions, Promoted, RejoinOptions, RejoinState, Rejoined, Step, promote, rejoin,
     status,
 };
+use crate::servers;
 
 /// Regions and their database servers. Talks to the servers themselves, with the accounts in the topology; these need the
 /// role `tao_admin`, or the privileges of an administrator.
@@ -36,9 +37,10 @@ pub enum Region {
 /// Which servers.
 #[derive(Args)]
 pub struct Servers {
-    /// A topology with database servers, of any version: the newest one that the servers hold counts.
+    /// A topology with database servers, of any version: the newest one that the servers hold counts. Default: the file of
+    /// --cluster, or the local dev cluster.
     #[arg(long, value_name = "FILE")]
-    topology: PathBuf,
+    topology: Option<PathBuf>,
     /// Seconds until a server counts as unreachable.
     #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
     connect_timeout: f64,
@@ -97,16 +99,15 @@ impl Region {
     pub async fn run(self, common: &Common) -> Result<ExitCode> {
         let output = Output::or_default(common.output);
         match self {
-            Self::Promote(args) => args.run(output).await,
-            Self::Rejoin(args) => args.run(output).await,
-            Self::Status(servers) => show(&servers, output).await,
+            Self::Promote(args) => args.run(common, output).await,
+            Self::Rejoin(args) => args.run(common, output).await,
+            Self::Status(servers) => show(&servers, common, output).await,
         }
     }
 }
 
 impl Servers {
-    fn read(&self) -> Result<(Topology, Limits)> {
-        let topology = read(&self.topology)?;
+    async fn read(&self, common: &Common) -> Result<(Topology, Limits)> {
         let seconds = |name: &str, value: f64| {
             Duration::try_from_secs_f64(value)
                 .ok()
@@ -115,7 +116,12 @@ impl Servers {
         };
         let connect = seconds("connect-timeout", self.connect_timeout)?;
         let catch_up = seconds("catch-up-timeout", self.catch_up_timeout)?;
-        Ok((topology, Limits { connect, catch_up }))
+        let limits = Limits { connect, catch_up };
+        let topology = match &self.topology {
+            Some(path) => read(path)?,
+            None => stored(common, &limits).await?,
+        };
+        Ok((topology, limits))
     }
 }
 
@@ -123,6 +129,18 @@ fn read(path: &Path) -> Result<Topology> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).with_context(|| name.clone())?;
     Ok(Topology::parse(&text, &name).map_err(|error| UsageError(error.to_string()))?)
+}
+
+/// As the database servers of a topology or ready file have it.
+async fn stored(common: &Common, limits: &Limits) -> Result<Topology> {
+    let known = servers::known(common.cluster.as_deref())?;
+    let first = known.iter().map(|server| server.group).min();
+    let dsns: Vec<_> =
+        known.iter().filter(|server| Some(server.group) == first).map(|server| server.dsn.clone()).collect();
+    ensure!(!dsns.is_empty(), UsageError("--topology FILE: a topology with database servers".to_owned()));
+    newest_of(&dsns, limits)
+        .await?
+        .context("the database servers hold no topology yet: name a file with --topology")
 }
 
 impl OfRegion {
@@ -153,8 +171,8 @@ fn tell(group: HostGroupId, step: Step, what: &str) -> Result<()> {
 }
 
 impl Promote {
-    async fn run(self, output: Output) -> Result<ExitCode> {
-        let (topology, limits) = self.of.servers.read()?;
+    async fn run(self, common: &Common, output: Output) -> Result<ExitCode> {
+        let (topology, limits) = self.of.servers.read(common).await?;
         let options = PromoteOptions {
             region: &self.of.region,
             groups: &self.of.groups(),
@@ -194,8 +212,8 @@ fn table(promoted: &Promoted) -> String {
 }
 
 impl Rejoin {
-    async fn run(self, output: Output) -> Result<ExitCode> {
-        let (topology, limits) = self.of.servers.read()?;
+    async fn run(self, common: &Common, output: Output) -> Result<ExitCode> {
+        let (topology, limits) = self.of.servers.read(common).await?;
         let options = RejoinOptions {
             region: &self.of.region,
             groups: &self.of.groups(),
@@ -263,8 +281,8 @@ fn loss_table(loss: &Loss) -> String {
     table.to_text()
 }
 
-async fn show(servers: &Servers, output: Output) -> Result<ExitCode> {
-    let (topology, limits) = servers.read()?;
+async fn show(servers: &Servers, common: &Common, output: Output) -> Result<ExitCode> {
+    let (topology, limits) = servers.read(common).await?;
     let (version, states) = status(topology, &limits).await?;
     ensure!(!states.is_empty(), "no servers");
     let mut table = Table::new(&["host_group", "region", "role", "state", "follows", "missing", "extra"]);

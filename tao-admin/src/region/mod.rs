@@ -19,6 +19,7 @@ use anyhow::Result;
 use tao_schema::ids::HostGroupId;
 
 pub use self::loss::Loss;
+pub use self::newest::newest_of;
 pub use self::promote::{PromoteOptions, Promoted, promote};
 pub use self::rejoin::{RejoinOptions, RejoinState, Rejoined, rejoin};
 pub use self::status::status;

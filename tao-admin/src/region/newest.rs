@@ -9,27 +9,13 @@ use tao_shard_store::mysql::{MySqlStore, Options};
 use super::Limits;
 
 /// The newest topology among `file` and those that the servers of its first host group have. A server that does not answer
-/// is not asked again: the others may know more than it does.
+/// is not waited for: the others may know more than it does.
 pub(super) async fn newest(file: Topology, limits: &Limits) -> Result<Topology> {
     let meta = file.host_groups.first().context("a topology without host groups")?;
     ensure!(!meta.servers.is_empty(), "the topology has no database servers: it is one for clients");
-    let asked = meta.servers.iter().map(|(region, dsn)| async move { (region, stored(dsn, limits).await) });
-    let (mut found, mut refusals) = (file.clone(), Vec::new());
-    let mut answered = false;
-    for (region, stored) in join_all(asked).await {
-        match stored {
-            Ok(stored) => {
-                answered = true;
-                if let Some(topology) = stored
-                    && topology.version > found.version
-                {
-                    found = topology;
-                }
-            }
-            Err(error) => refusals.push(format!("region {region}: {error:#}")),
-        }
-    }
-    ensure!(answered, "no server of host group {} answers: {}", meta.id, refusals.join("; "));
+    let dsns: Vec<Dsn> = meta.servers.values().cloned().collect();
+    let found = newest_of(&dsns, limits).await?.filter(|found| found.version > file.version);
+    let found = found.unwrap_or_else(|| file.clone());
     ensure!(
         (&found.cluster, found.shards) == (&file.cluster, file.shards),
         "the servers hold the topology of cluster {:?} with {} shards, the file is of {:?} with {}",
@@ -39,6 +25,27 @@ pub(super) async fn newest(file: Topology, limits: &Limits) -> Result<Topology> 
         file.shards
     );
     Ok(found)
+}
+
+/// The newest topology that any of the servers has.
+///
+/// # Errors
+/// None of them answers.
+pub async fn newest_of(dsns: &[Dsn], limits: &Limits) -> Result<Option<Topology>> {
+    let asked = join_all(dsns.iter().map(|dsn| stored(dsn, limits))).await;
+    let (mut newest, mut refusals, mut answered): (Option<Topology>, Vec<String>, bool) =
+        (None, Vec::new(), false);
+    for stored in asked {
+        match stored {
+            Ok(stored) => {
+                answered = true;
+                newest = newest.into_iter().chain(stored).max_by_key(|topology| topology.version);
+            }
+            Err(error) => refusals.push(format!("{error:#}")),
+        }
+    }
+    ensure!(answered, "no server of the first host group answers: {}", refusals.join("; "));
+    Ok(newest)
 }
 
 async fn stored(dsn: &Dsn, limits: &Limits) -> Result<Option<Topology>> {
