@@ -14,8 +14,8 @@ use super::UsageError;
 use crate::Common;
 use crate::output::{Output, Table, print, print_json, say};
 use crate::region::{
-    Limits, Loss, PromoteOptions, Promoted, RejoinOptions, RejoinState, Rejoined, Step, promote, rejoin,
-    status,
+    Limits, Loss, PromoteOptions, Promoted, RejoinOptions, RejoinState, Rejoined, Step, newest_of, promote,
+    rejoin, status,
 };
 use crate::servers;
 
