@@ -32,6 +32,7 @@ pub(super) fn watch(
     health.look_at(Box::new(move || {
         let mut details = Details { waits_for: Vec::new(), notes: topology.problems() };
         let now = topology.topology();
+        let home = now.regions.get(usize::from(region)).map_or(String::new(), |region| region.name.clone());
         for group in &now.host_groups {
             let Some(missing) = stores.get(&group.id).and_then(|store| store.missing()) else { continue };
             if now.region_named(&group.master) == Some(region) {
@@ -42,19 +43,24 @@ pub(super) fn watch(
         }
         for group in leader.iter().flat_map(LeaderHandle::groups) {
             let reached = stores.get(&group.host_group).is_some_and(|store| store.missing().is_none());
-            look_at_log(&group, reached, &mut details);
+            look_at_log(&group, &home, reached, &mut details);
         }
         details
     }));
 }
 
 /// What the log of one host group has to say.
-fn look_at_log(group: &GroupStatus, reached: bool, details: &mut Details) {
+fn look_at_log(group: &GroupStatus, home: &str, reached: bool, details: &mut Details) {
     let name = format!("host group {}", group.host_group);
     if let Some(refused) = &group.refused {
         details.notes.push(format!("{name}: this region's server is refused: {refused}"));
     }
     let error = group.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+    if let Some(other) = group.followed.as_deref().filter(|followed| *followed != home) {
+        details.notes.push(format!(
+            "{name}: the log of its server in region {other} is followed in place of this region's{error}"
+        ));
+    }
     match group.state {
         // Without its server the line above says so already.
         TailState::Starting if reached => details.waits_for.push(format!("the log of {name}{error}")),
