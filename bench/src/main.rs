@@ -72,12 +72,12 @@ struct Ready {
     engine: String,
     shards: u32,
     regions: Vec<Region>,
-    databases: Vec<Database>,
 }
 
 #[derive(Deserialize)]
 struct Region {
     followers: Vec<Node>,
+    databases: Vec<Database>,
 }
 
 #[derive(Deserialize)]
@@ -120,11 +120,14 @@ async fn run(command: Command) -> Result<()> {
     print(&format!("{}, seed {}", report.engine, report.seed))?;
     match command.work {
         Work::Write { callers, connections } => {
-            anyhow::ensure!(
-                ready.databases().count() == 1,
-                "compare on one database server: start the cluster with --storage mysql --db-servers 1"
-            );
-            let plain = Plain::prepare(&ready.regions[0].databases[0].dsn).await?;
+            let databases: Vec<&Database> =
+                ready.regions.iter().flat_map(|region| &region.databases).collect();
+            let [database] = databases[..] else {
+                anyhow::bail!(
+                    "compare on one database server: start the cluster with --storage mysql --db-servers 1"
+                );
+            };
+            let plain = Plain::prepare(&database.dsn).await?;
             let mut best = 0f64;
             let mut most = 0f64;
             for round in 0..2 {

@@ -5,6 +5,7 @@
 //! changes). [`graph_schema`] says what a cluster's graph may hold, [`topology`] where its parts are, [`session`] what
 //! a user has seen. [`wire`] brings all of it over a connection.
 
+mod demand;
 pub mod edges;
 pub mod error;
 mod field_walk;

@@ -62,7 +62,10 @@ pub(crate) fn tidy(root: &Path) -> Result<()> {
     for arrow in &wrong_arrows {
         println!("{arrow}");
     }
-    println!("tidy: {} files, {} marked as long for a reason", report.files, report.markers);
+    println!(
+        "tidy: {} files, {} marked as long for a reason, {} as naming SQL for a reason",
+        report.files, report.markers, report.naming_sql
+    );
     let count = report.violations.len() + wrong_arrows.len();
     ensure!(count == 0, "tidy found {count} violations of the house rules");
     Ok(())

@@ -1,4 +1,9 @@
 //! `tao-soak`: a whole-cluster scenario on real servers, with a JSON summary. Started by `cargo xtask soak`.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for a terminal; what it does is its output"
+)]
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,7 +70,10 @@ enum Mode {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("warn").init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter("warn,integration_tests=info")
+        .init();
     let command = Command::parse();
     let run = || -> Result<Summary> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(&command))

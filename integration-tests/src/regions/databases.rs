@@ -13,6 +13,8 @@ use tao_shard_store::fleet::{Fleet, FleetOptions, Server, ServerBinary};
 use super::links::Links;
 use super::{Regions, RegionsOptions, region_name};
 
+const OBJECT_VERSION: &str = include_str!("../../sql/object_version.sql");
+
 /// Starts all servers, and replication from the master of each group through the links.
 pub(super) async fn start(binary: ServerBinary, options: &RegionsOptions) -> Result<(Fleet, Links)> {
     let fleet = FleetOptions {
@@ -99,8 +101,7 @@ impl Database {
     pub async fn wait_version(&mut self, id: ObjectId, version: u64, limit: Duration) -> Result<Instant> {
         let began = Instant::now();
         loop {
-            let found: Option<u64> =
-                self.0.exec_first("SELECT version FROM tao.object WHERE id = ?", (id.0,)).await?;
+            let found: Option<u64> = self.0.exec_first(OBJECT_VERSION, (id.0,)).await?;
             if found.is_some_and(|found| found >= version) {
                 return Ok(Instant::now());
             }

@@ -131,8 +131,6 @@ impl Regions {
     /// It does not become ready.
     pub fn start_node(&mut self, name: &str) -> Result<()> {
         let log = self.launch_node(name)?;
-        let admin = self.folder.path().join(format!("{name}.admin"));
-        let _ = admin;
         let (tier, index) = self.topology.node_named(name).with_context(|| format!("no node {name}"))?;
         let address = self.topology.tier(tier).context("a tier")?.nodes[usize::from(index)].address.clone();
         let process = self.nodes.get_mut(name).context("the node that was just started")?;
@@ -265,13 +263,12 @@ fn topology(options: &RegionsOptions, fleet: &Fleet) -> Result<Topology> {
     }
     let host_groups = (0..options.groups)
         .map(|group| {
-            let master = options.masters.get(group).or(options.masters.last()).copied().unwrap_or_default();
             let servers = (0..options.regions)
                 .map(|region| Ok((region_name(region), databases::dsn(fleet, group, region)?)))
                 .collect::<Result<BTreeMap<String, Dsn>>>()?;
             Ok(HostGroup {
                 id: HostGroupId(group as u16 + 1),
-                master: region_name(master),
+                master: region_name(databases::master(options, group)),
                 epoch: FIRST_EPOCH,
                 mode: options.mode,
                 servers,

@@ -78,14 +78,14 @@ pub(super) async fn run(
     for (at, event) in options.events.iter().enumerate() {
         tokio::time::sleep((step * (at as u32 + 1)).saturating_sub(began.elapsed())).await;
         let start = Instant::now();
-        eprintln!("{:6.1} s: {event:?}", began.elapsed().as_secs_f64());
+        tracing::info!("{:.1} s: {event:?}", began.elapsed().as_secs_f64());
         let found = happen(cluster, *event).await;
         let found = found.unwrap_or_else(|error| {
             ledger.violation(format!("{event:?} failed: {error:#}"));
             json!({ "failed": format!("{error:#}") })
         });
         let took = start.elapsed().as_secs_f64();
-        eprintln!("{:6.1} s: {event:?} took {took:.1} s", began.elapsed().as_secs_f64());
+        tracing::info!("{:.1} s: {event:?} took {took:.1} s", began.elapsed().as_secs_f64());
         happened.push(json!({ "event": format!("{event:?}"), "seconds": took, "found": found }));
     }
     tokio::time::sleep(options.time.saturating_sub(began.elapsed())).await;

@@ -77,7 +77,7 @@ fn markers(source: &Source, findings: &mut Findings<'_>) -> Vec<usize> {
 }
 
 /// Only comments and empty lines stand before the line.
-fn is_file_top(lines: &[&str], line: usize) -> bool {
+pub(super) fn is_file_top(lines: &[&str], line: usize) -> bool {
     let before = lines.get(..line.saturating_sub(1)).unwrap_or_default();
     before.iter().map(|text| text.trim()).all(|text| text.is_empty() || text.starts_with("//"))
 }

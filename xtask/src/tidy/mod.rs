@@ -18,6 +18,8 @@ use source::Source;
 const EXTENSIONS: [&str; 9] = ["rs", "md", "toml", "sql", "sh", "proto", "yml", "yaml", "html"];
 /// Scripts that have no extension.
 const SCRIPTS: [&str; 1] = [".ci/run"];
+/// Where SQL is: the store; the peers of the benchmarks; and what whole-cluster tests look at past the tier.
+const SQL_FOLDERS: [&str; 3] = ["shard-store/", "bench/sql/", "integration-tests/sql/"];
 /// Full of examples of what is refused.
 const OWN_FOLDER: &str = "xtask/src/tidy/";
 /// Hidden folders that hold sources all the same.
@@ -29,6 +31,8 @@ pub(crate) struct Report {
     pub(crate) files: usize,
     /// Files and functions that say why they are longer than others may be.
     pub(crate) markers: usize,
+    /// Files that say why they name SQL without executing it.
+    pub(crate) naming_sql: usize,
     pub(crate) violations: Vec<Violation>,
 }
 
@@ -86,15 +90,14 @@ fn check_file(path: &str, text: &str, report: &mut Report) {
         module_doc(text, &mut findings);
         ignored_tests(&source, &mut findings);
         if !path.starts_with(OWN_FOLDER) {
-            sql::check(&source, &mut findings);
+            sql::check(text, &source, &mut findings);
         }
-    } else if path.ends_with(".sql")
-        && !["shard-store/", "bench/sql/"].iter().any(|room| path.starts_with(room))
-    {
+    } else if path.ends_with(".sql") && !SQL_FOLDERS.iter().any(|folder| path.starts_with(folder)) {
         findings.add(
             1,
             "sql",
-            "SQL lives under shard-store/, behind the ShardStore trait (or under bench/sql/, for the peers); move the file there",
+            "SQL lives under shard-store/, behind the ShardStore trait (or under bench/sql/, for the peers, or \
+             integration-tests/sql/, for looks past the tier); move the file there",
         );
     } else if path == "Cargo.toml" || path.ends_with("/Cargo.toml") {
         manifests::check(text, &mut findings);
@@ -164,6 +167,7 @@ mod tests {
             ("a/src/tests.rs", "fn helper() {}\n"),
             ("a/tests/all.rs", "fn helper() {}\n"),
             ("shard-store/src/x.sql", "SELECT 1\n"),
+            ("integration-tests/sql/x.sql", "SELECT 1\n"),
             ("README.md", "# A title\n"),
         ] {
             assert_eq!(broken(path, text), [], "{path}");
@@ -178,6 +182,7 @@ mod tests {
             ("a/src/lib.rs", "//! A\n#[ignore]\nfn f() {}\n", (2, "ignored-test")),
             ("a/src/lib.rs", "//! A\n#[ ignore = \"slow\"]\nfn f() {}\n", (2, "ignored-test")),
             ("leader-follower/src/x.sql", "SELECT 1\n", (1, "sql")),
+            ("integration-tests/src/x.sql", "SELECT 1\n", (1, "sql")),
             ("README.md", "# A title\nIt is simply good.\n", (2, "wording")),
         ] {
             assert_eq!(broken(path, text), [expected], "{path}: {text}");

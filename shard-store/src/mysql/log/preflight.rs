@@ -1,3 +1,4 @@
+// tidy: names SQL because its findings tell an administrator what to set
 //! What a server must be set to for its log to be followed, and for its data to be leaned on (R1, R8).
 
 use std::collections::{BTreeSet, HashMap};

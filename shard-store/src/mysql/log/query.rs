@@ -1,3 +1,4 @@
+// tidy: names SQL because it judges the statements that a log holds
 //! Statements in the log. Rows come as rows; a statement is a bound of a transaction, or a change of tables.
 
 /// What a statement is to a tail.

@@ -1,3 +1,4 @@
+// tidy: names SQL because an error tells an administrator what to set
 //! Events with rows: WRITE, UPDATE and DELETE, of both versions.
 
 use super::Bad;

@@ -1,3 +1,4 @@
+// tidy: names SQL because an error tells an administrator what to set
 //! The tables that carry news, as their TABLE_MAP events describe them; and their rows.
 //!
 //! Columns are read by *our* schema: the order, types and signs of an event's columns must be exactly those, by name.

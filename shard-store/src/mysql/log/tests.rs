@@ -1,3 +1,4 @@
+// tidy: names SQL because its events made by hand hold statements as a log does
 //! Events made by hand: what the decoder makes of whole ones, of damaged ones and of strangers.
 
 use tao_schema::fields::EncodedFields;

@@ -1,3 +1,4 @@
+// tidy: names SQL because it expects messages that tell an administrator what to set
 //! What becomes of a tail when server, connection or log are not as they should be.
 
 use std::net::SocketAddr;

@@ -1,3 +1,4 @@
+// tidy: names SQL because it expects messages that quote the statement that is refused
 //! What a log may hold and a tail can't follow: refused, each by its name, and the next tail starts behind it (R9).
 
 use std::time::Duration;
