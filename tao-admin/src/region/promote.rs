@@ -332,6 +332,15 @@ async fn gather(
     let (id, limits, master) = (group.definition.id, &options.limits, &group.definition.master);
     let replicas: Vec<&Member> =
         group.members.iter().filter(|member| member.region != *master && member.reachable()).collect();
+    if let Some(old) = group.primary().ok().filter(|old| old.reachable()) {
+        report(
+            id,
+            Step::Shut,
+            &format!("{} is told to take no more writes, and not waited for", old.region),
+        )?;
+        // That it may not work is what --force is for.
+        let _maybe_not = tokio::time::timeout(limits.connect, old.admin.set_read_only(true)).await;
+    }
     report(id, Step::CatchUp, "replicas apply what they have fetched, and stop")?;
     for replica in &replicas {
         // From here on none of them acknowledges a write of the old primary (R24).

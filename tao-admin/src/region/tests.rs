@@ -19,8 +19,9 @@ use super::*;
 
 const LIKES: AssocType = AssocType(1);
 const SHARDS: u16 = 4;
+const NAMES: [&str; 3] = ["a", "b", "c"];
 
-/// Servers of regions `a` and `b`, primaries in `a`.
+/// Servers of regions `a`, `b` and perhaps `c`, primaries in `a`.
 struct Servers {
     fleet: Fleet,
     topology: Topology,
@@ -28,7 +29,16 @@ struct Servers {
 
 impl Servers {
     async fn start(binary: ServerBinary, groups: usize, mode: ReplicationMode) -> Self {
-        let options = FleetOptions { replicas: 1, mode, ..FleetOptions::new(binary, groups) };
+        Self::with_replicas(binary, groups, 1, mode).await
+    }
+
+    async fn with_replicas(
+        binary: ServerBinary,
+        groups: usize,
+        replicas: usize,
+        mode: ReplicationMode,
+    ) -> Self {
+        let options = FleetOptions { replicas, mode, ..FleetOptions::new(binary, groups) };
         let fleet = Fleet::start(options).await.unwrap();
         fleet.replicate(&vec![0; groups], &|_, _| None).await.unwrap();
         let region = |name: &str| Region {
@@ -49,13 +59,18 @@ impl Servers {
             master: "a".to_owned(),
             epoch: FIRST_EPOCH,
             mode,
-            servers: BTreeMap::from([("a".to_owned(), dsn(group, 0)), ("b".to_owned(), dsn(group, 1))]),
+            servers: NAMES
+                .iter()
+                .take(replicas + 1)
+                .enumerate()
+                .map(|(at, name)| (name.to_string(), dsn(group, at)))
+                .collect::<BTreeMap<_, _>>(),
         });
         let topology = Topology {
             version: 1,
             cluster: "test".to_owned(),
             shards: SHARDS.into(),
-            regions: vec![region("a"), region("b")],
+            regions: NAMES.iter().take(replicas + 1).map(|name| region(name)).collect(),
             host_groups: host_groups.collect(),
             assignments: Vec::new(),
         };
@@ -64,7 +79,9 @@ impl Servers {
             let own: Vec<_> =
                 (0..SHARDS).map(ShardId).filter(|shard| servers.group(*shard) == group).collect();
             servers.store(group, 0).await.create_shards(&own, FIRST_EPOCH).await.unwrap();
-            servers.level(group, 1, 0).await;
+            for replica in 1..=replicas {
+                servers.level(group, replica, 0).await;
+            }
         }
         servers
     }
@@ -290,5 +307,30 @@ async fn what_an_async_promotion_lost_is_listed_one_by_one() {
         servers.assert_in_order(2).await;
         assert_eq!(servers.counts(0).await, [2; 4], "{binary}");
         println!("{binary}: unplanned, async: {:.3} s", promoted.groups[0].seconds);
+    }
+}
+
+#[tokio::test]
+async fn h21_a_replica_that_lacks_acknowledged_writes_gets_them_from_the_other() {
+    for binary in test_servers().unwrap() {
+        let mut servers = Servers::with_replicas(binary.clone(), 1, 2, ReplicationMode::Lossless).await;
+        assert_eq!(servers.write(0, Epoch(1), 1).await, 4);
+        servers.level(0, 1, 0).await;
+        servers.fleet.stop_replication(1).await.unwrap();
+        // Acknowledged by region c alone.
+        assert_eq!(servers.write(0, Epoch(1), 2).await, 4, "{binary}");
+        servers.fleet.kill(0).await.unwrap();
+        servers.fleet.kill(2).await.unwrap();
+        let refused = servers.promote(&to("b")).await.unwrap_err().to_string();
+        assert!(refused.contains("the servers in c do not answer"), "{binary}: {refused}");
+        servers.fleet.restart(2).await.unwrap();
+
+        let promoted = servers.promote(&to("b")).await.unwrap();
+        assert_eq!(servers.counts(1).await, [2; 4], "{binary}: an acknowledged write was lost");
+        let others = &promoted.groups[0].others;
+        assert!(others.contains(&("c".to_owned(), "follows".to_owned())), "{binary}: {others:?}");
+        assert_eq!(servers.write(1, Epoch(2), 3).await, 4, "{binary}");
+        servers.level(0, 2, 1).await;
+        assert_eq!(servers.counts(2).await, [3; 4], "{binary}");
     }
 }
