@@ -37,7 +37,8 @@ fn built(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Runs `tao --cluster CLUSTER --output json ARGS…`: its exit code, and its data.
+/// Runs `tao --cluster CLUSTER --output json ARGS…`: its exit code, its data (null if it printed
+/// none), and what it said on stderr.
 ///
 /// # Errors
 /// It can't be run, or its data is no JSON.

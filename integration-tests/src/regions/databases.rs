@@ -63,7 +63,7 @@ pub struct Databases {
     by_group: BTreeMap<HostGroupId, Database>,
 }
 
-/// One of them.
+/// A connection to the database of one host group in one region.
 pub struct Database(Conn);
 
 impl Regions {

@@ -73,7 +73,7 @@ impl Regions {
         Ok(data)
     }
 
-    /// kill -9 of the first node of a region, and its restart.
+    /// kill -9 of the first leader or follower of a region, and its restart.
     ///
     /// # Errors
     /// It does not come back.

@@ -17,7 +17,7 @@ use tao_schema::topology::{Dsn, FIRST_EPOCH, HostGroup, Node, Region, Replicatio
 use tao_shard_store::fleet::{Fleet, ServerBinary};
 use tempfile::TempDir;
 
-pub use self::databases::Databases;
+pub use self::databases::{Database, Databases};
 use self::links::Links;
 use crate::binaries::{run_tao, tao_server};
 use crate::process::{Process, wait_until};
@@ -32,7 +32,7 @@ const START: Duration = Duration::from_secs(90);
 pub struct RegionsOptions {
     /// Regions, named `region-a`, `region-b`, …
     pub regions: usize,
-    /// Host groups. The master of each is the first region.
+    /// Host groups, each with a server in every region.
     pub groups: usize,
     /// Leaders of each region.
     pub leaders: usize,
@@ -44,7 +44,8 @@ pub struct RegionsOptions {
     pub wan: Duration,
     /// What an acknowledgement promises.
     pub mode: ReplicationMode,
-    /// Master regions of the host groups, by index of the region; the last one goes on for those that follow.
+    /// Master regions of the host groups, by index of the region; the last one stands for all groups that follow, and
+    /// the first region for all if there is none.
     pub masters: Vec<usize>,
 }
 

@@ -16,7 +16,7 @@ use crate::regions::Regions;
 /// Something that happens to the cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// Replication of every host group stops in all regions but the first, for so long.
+    /// Replication of every host group stops on all servers but its primary, for so long.
     StopReplication(Duration),
     /// Another region is promoted with everything running.
     Promotion,

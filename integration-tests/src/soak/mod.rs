@@ -23,7 +23,7 @@ use tao_shard_store::fleet::ServerBinary;
 pub use self::citizens::Door;
 pub use self::events::Event;
 use self::ledger::Ledger;
-pub use self::summary::{Count, Quantiles, Summary};
+pub use self::summary::{Count, Quantiles, Summary, Visible};
 use crate::regions::{Regions, RegionsOptions};
 
 /// What a run is.
