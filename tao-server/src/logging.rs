@@ -6,16 +6,22 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
 
+/// The MySQL driver, as its log lines name it.
+const DRIVER: &str = "mysql_async";
+
 /// Installs the process's log subscriber. The environment's `RUST_LOG` covers the configured level. A second call
 /// changes nothing.
 ///
 /// # Errors
 /// The level is no filter.
 pub fn install(config: &LogConfig) -> anyhow::Result<()> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(filter) if !filter.is_empty() => EnvFilter::try_new(filter)?,
-        _ => EnvFilter::try_new(&config.level)?,
-    };
+    let asked = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+    let asked = asked.as_ref().unwrap_or(&config.level);
+    let mut filter = EnvFilter::try_new(asked)?;
+    // The driver logs every error that it also returns; whoever gets it knows whether a person has to look.
+    if !asked.contains(DRIVER) {
+        filter = filter.add_directive(format!("{DRIVER}=off").parse()?);
+    }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let json = match config.format {
         LogFormat::Json => true,

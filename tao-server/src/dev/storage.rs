@@ -257,10 +257,10 @@ impl Storage {
             config: plan.config.storage.clone(),
             translate: plan.config.translate.clone(),
         };
-        Ok(Databases {
-            own: stores::of_region(&opening, &region)?,
-            remote: Arc::new(RemoteServers::new(opening)),
-        })
+        let own = stores::of_region(&opening, &region)?;
+        // All of them run: a node that starts without one would be ready too early.
+        stores::reach_all(&own).await?;
+        Ok(Databases { own, remote: Arc::new(RemoteServers::new(opening)) })
     }
 
     pub(super) async fn stop(self) {

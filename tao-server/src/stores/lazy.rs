@@ -29,7 +29,9 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 pub type Opener = Box<dyn Fn() -> BoxFuture<'static, Result<SharedDatabase, StoreError>> + Send + Sync>;
 
 /// See the module.
-pub struct LazyDatabase {
+pub struct LazyDatabase(Arc<Inner>);
+
+struct Inner {
     /// What people call it: host group, region, address.
     place: String,
     open: Opener,
@@ -50,30 +52,44 @@ impl LazyDatabase {
     pub fn new(place: String, open: Opener) -> Self {
         let attempts = tokio::sync::Mutex::new(Attempts { not_before: None, pause: PAUSE.0 });
         let missing = Mutex::new(Some(format!("{place}: not reached yet")));
-        Self { place, open, opened: OnceLock::new(), attempts, missing }
+        Self(Arc::new(Inner { place, open, opened: OnceLock::new(), attempts, missing }))
     }
 
     /// What people call it.
     pub fn place(&self) -> &str {
-        &self.place
+        &self.0.place
     }
 
     /// Why it is not open; `None`: it is.
     pub fn missing(&self) -> Option<String> {
-        self.missing.lock().clone()
+        self.0.missing.lock().clone()
     }
 
     /// The server, opened if it is not yet.
     ///
+    /// Cancel-safe: an attempt goes on without its caller. Opening a server far away takes longer than some callers
+    /// wait, and would otherwise begin anew with each of them.
+    ///
     /// # Errors
     /// It could not be opened now, or just now.
-    pub async fn reach(&self) -> Result<&SharedDatabase, StoreError> {
-        if let Some(database) = self.opened.get() {
-            return Ok(database);
+    pub async fn reach(&self) -> Result<SharedDatabase, StoreError> {
+        if let Some(database) = self.0.opened.get() {
+            return Ok(Arc::clone(database));
         }
+        let inner = Arc::clone(&self.0);
+        let attempt = tokio::spawn(async move { inner.attempt().await });
+        attempt.await.unwrap_or_else(|error| {
+            let message = format!("{}: the attempt to open it ended early: {error}", self.0.place);
+            Err(StoreError::new(StoreErrorKind::Unavailable, message))
+        })
+    }
+}
+
+impl Inner {
+    async fn attempt(&self) -> Result<SharedDatabase, StoreError> {
         let mut attempts = self.attempts.lock().await;
         if let Some(database) = self.opened.get() {
-            return Ok(database);
+            return Ok(Arc::clone(database));
         }
         if let Some((time, error)) = &attempts.not_before
             && Instant::now() < *time
@@ -84,7 +100,7 @@ impl LazyDatabase {
             Ok(database) => {
                 *self.missing.lock() = None;
                 tracing::debug!(place = self.place, "database opened");
-                Ok(self.opened.get_or_init(|| database))
+                Ok(Arc::clone(self.opened.get_or_init(|| database)))
             }
             Err(error) => {
                 let error = StoreError::new(error.kind, format!("{}: {}", self.place, error.message));
@@ -101,14 +117,14 @@ impl LazyDatabase {
 
 impl fmt::Debug for LazyDatabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LazyDatabase").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("LazyDatabase").field("place", &self.0.place).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
 impl ShardStore for LazyDatabase {
     fn describe(&self) -> String {
-        self.opened.get().map_or_else(|| "not reached yet".to_owned(), |database| database.describe())
+        self.0.opened.get().map_or_else(|| "not reached yet".to_owned(), |database| database.describe())
     }
 
     async fn commit(&self, batch: Batch) -> Result<BatchResult, StoreError> {
@@ -257,6 +273,22 @@ mod tests {
         tokio::time::advance(PAUSE.0).await;
         assert_eq!(database.shard_rows().await, Ok(Vec::new()));
         assert_eq!((tried.load(Ordering::Relaxed), database.missing()), (3, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_goes_on_without_its_caller() {
+        let memory = MemoryDatabase::new(MemoryOptions::default());
+        let open: Opener = Box::new(move || {
+            let store = Arc::new(MemoryStore::open(&memory)) as SharedDatabase;
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                Ok(store)
+            })
+        });
+        let database = LazyDatabase::new("far away".to_owned(), open);
+        let impatient = Duration::from_secs(2);
+        assert!(tokio::time::timeout(impatient, database.reach()).await.is_err());
+        assert!(tokio::time::timeout(impatient, database.reach()).await.unwrap().is_ok());
     }
 
     #[tokio::test]
