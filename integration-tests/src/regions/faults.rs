@@ -67,10 +67,27 @@ impl Regions {
     /// It fails.
     pub async fn promote(&self, region: usize, more: &[&str]) -> Result<Value> {
         let name = super::region_name(region);
-        let args = [&["region", "promote", &name], more].concat();
+        let through = self.source_addresses(region);
+        let through: Vec<&str> = through.iter().map(String::as_str).collect();
+        let args = [&["region", "promote", &name], more, &through].concat();
         let (code, data, talk) = run_tao(&self.topology_file, &args)?;
         anyhow::ensure!(code == 0, "tao {args:?} ended with {code}: {data} {talk}");
         Ok(data)
+    }
+
+    /// The delayed links through which the other regions' servers follow those of a region.
+    fn source_addresses(&self, primary: usize) -> Vec<String> {
+        let mut arguments = Vec::new();
+        for server in self.fleet.servers().iter().filter(|server| server.replica() == primary) {
+            for region in (0..self.topology.regions.len()).filter(|region| *region != primary) {
+                let region = super::region_name(region);
+                if let Some(link) = self.links.address(&region, &address(server)) {
+                    arguments.push("--source-address".to_owned());
+                    arguments.push(format!("{}:{region}={link}", server.group() + 1));
+                }
+            }
+        }
+        arguments
     }
 
     /// kill -9 of the first leader or follower of a region, and its restart.
@@ -126,18 +143,24 @@ impl Regions {
             self.fleet.kill(*index).await?;
         }
         let started = Instant::now();
-        let more: &[&str] = if self.topology.host_groups.iter().all(|group| group.mode.is_async()) {
-            &["--accept-loss"]
-        } else {
-            &[]
+        let is_async = self.topology.host_groups.iter().all(|group| group.mode.is_async());
+        // Of two servers of a lossless group one is left, which nobody can acknowledge.
+        let pair = self.topology.regions.len() == 2;
+        let (promote, rejoin): (&[&str], &[&str]) = match (is_async, pair) {
+            (true, _) => (&["--accept-loss"], &[]),
+            (false, true) => (&["--as-async"], &["--lossless"]),
+            (false, false) => (&[], &[]),
         };
-        let promotion = self.promote(promoted, more).await?;
+        let promotion = self.promote(promoted, promote).await?;
         let promoted_seconds = started.elapsed().as_secs_f64();
         tokio::time::sleep(AWAY).await;
         for index in &servers {
             self.fleet.restart(*index).await?;
         }
-        let (code, rejoined, talk) = run_tao(&self.topology_file, &["region", "rejoin", &name])?;
+        let through = self.source_addresses(promoted);
+        let through: Vec<&str> = through.iter().map(String::as_str).collect();
+        let rejoin = [&["region", "rejoin", &name], rejoin, &through].concat();
+        let (code, rejoined, talk) = run_tao(&self.topology_file, &rejoin)?;
         for node in &nodes {
             self.start_node(node)?;
         }

@@ -113,10 +113,11 @@ impl Regions {
         &self.topology
     }
 
-    /// The master region of a shard, as the cluster was started.
-    pub fn master_of(&self, shard: ShardId) -> Option<String> {
+    /// The master region of a shard, by the masters of the host groups.
+    pub fn master_of(&self, shard: ShardId, masters: &[usize]) -> Option<usize> {
         let group = self.topology.assignment(shard)?.host_group;
-        Some(self.topology.host_group(group)?.master.clone())
+        let at = self.topology.host_groups.iter().position(|known| known.id == group)?;
+        masters.get(at).copied()
     }
 
     /// All nodes, region by region, leaders first.

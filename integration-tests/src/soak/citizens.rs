@@ -106,6 +106,18 @@ impl Citizen {
         }
     }
 
+    /// A read with a token failed. One whose token is lost has been told so: what it stood for may be gone, and the user
+    /// starts again with what is there (R19).
+    fn failed(&mut self, what: &str, error: &Error) {
+        self.ledger.failed(what, error);
+        if error.code == ErrorCode::LostEpoch {
+            self.ledger.told_of_loss();
+            self.session.clear();
+            self.reputation.acknowledged = 0;
+            self.doubtful.append(&mut self.friends);
+        }
+    }
+
     async fn update(&mut self, writer: usize, reader: usize) {
         let session = self.resume(writer);
         let me = self.id(0);
@@ -152,7 +164,7 @@ impl Citizen {
                 // What was shown once may not be taken back: it was committed.
                 self.reputation.acknowledged = shown.max(acknowledged);
             }
-            Err(error) => self.ledger.failed("object_get with token", &error),
+            Err(error) => return self.failed("object_get with token", &error),
         }
         self.session = session.export();
     }
@@ -222,7 +234,7 @@ impl Citizen {
                         ));
                     }
                 }
-                Err(error) => self.ledger.failed("assoc_get with token", &error),
+                Err(error) => return self.failed("assoc_get with token", &error),
             }
         }
         let began = Instant::now();
@@ -240,7 +252,7 @@ impl Citizen {
                 }
             }
             Ok(_) => {}
-            Err(error) => self.ledger.failed("assoc_count with token", &error),
+            Err(error) => return self.failed("assoc_count with token", &error),
         }
         self.session = session.export();
     }

@@ -80,6 +80,9 @@ pub(super) async fn run(
         let start = Instant::now();
         tracing::info!("{:.1} s: {event:?}", began.elapsed().as_secs_f64());
         let found = happen(cluster, *event).await;
+        if *event == Event::LoseRegion && options.mode.is_async() {
+            ledger.forget_acknowledged();
+        }
         let found = found.unwrap_or_else(|error| {
             ledger.violation(format!("{event:?} failed: {error:#}"));
             json!({ "failed": format!("{error:#}") })

@@ -84,6 +84,16 @@ impl Ledger {
         }
     }
 
+    /// A session was told that what it had seen is lost: an answer, but one to be counted.
+    pub(super) fn told_of_loss(&self) {
+        self.state.lock().counts.entry("told_of_loss").or_default().done += 1;
+    }
+
+    /// A failover may have lost what was acknowledged: bounded reads are judged by what comes from now on.
+    pub(super) fn forget_acknowledged(&self) {
+        self.state.lock().acknowledged.clear();
+    }
+
     /// Something that must not be.
     pub(super) fn violation(&self, text: String) {
         tracing::error!("{text}");
