@@ -9,6 +9,10 @@ use super::Regions;
 use super::databases::address;
 use crate::binaries::run_tao;
 
+/// How long replication has been stopped when an async region is lost.
+const BEHIND: Duration = Duration::from_millis(500);
+/// A rebuilt server must have everything within this.
+const REBUILD: Duration = Duration::from_secs(120);
 /// How long something that was killed stays away.
 const AWAY: Duration = Duration::from_secs(2);
 
@@ -132,6 +136,12 @@ impl Regions {
     pub async fn lose_region(&mut self, lost: usize, promoted: usize) -> Result<Value> {
         let name = super::region_name(lost);
         let nodes: Vec<String> = self.node_names().filter(|node| node.starts_with(&name)).collect();
+        let is_async = self.topology.host_groups.iter().all(|group| group.mode.is_async());
+        if is_async {
+            // So that there is something to lose.
+            self.stop_replication().await?;
+            tokio::time::sleep(BEHIND).await;
+        }
         for node in &nodes {
             self.nodes.get_mut(node).context("a node")?.kill()?;
         }
@@ -143,7 +153,6 @@ impl Regions {
             self.fleet.kill(*index).await?;
         }
         let started = Instant::now();
-        let is_async = self.topology.host_groups.iter().all(|group| group.mode.is_async());
         // Of two servers of a lossless group one is left, which nobody can acknowledge.
         let pair = self.topology.regions.len() == 2;
         let (promote, rejoin): (&[&str], &[&str]) = match (is_async, pair) {
@@ -161,6 +170,20 @@ impl Regions {
         let through: Vec<&str> = through.iter().map(String::as_str).collect();
         let rejoin = [&["region", "rejoin", &name], rejoin, &through].concat();
         let (code, rejoined, talk) = run_tao(&self.topology_file, &rejoin)?;
+        let rebuilt = Instant::now();
+        let mut rebuilds = Vec::new();
+        if code != 0 {
+            // It has what the cluster has lost: it stays out until it is rebuilt.
+            for index in &servers {
+                let group = self.fleet.servers()[*index].group();
+                let primary = self.fleet.server(group, promoted).context("a primary")?;
+                let link = self.links.address(&name, &address(primary));
+                let primary = primary.index();
+                self.fleet.reseed(*index, primary, link, REBUILD).await?;
+                rebuilds.push(group + 1);
+            }
+        }
+        let rebuilt = rebuilt.elapsed().as_secs_f64();
         for node in &nodes {
             self.start_node(node)?;
         }
@@ -170,6 +193,8 @@ impl Regions {
             "rejoin_code": code,
             "rejoin": rejoined,
             "rejoin_said": if code == 0 { "" } else { talk.as_str() },
+            "rebuilt_groups": rebuilds,
+            "rebuilt_seconds": rebuilt,
         }))
     }
 }

@@ -79,9 +79,13 @@ pub(super) async fn run(
         tokio::time::sleep((step * (at as u32 + 1)).saturating_sub(began.elapsed())).await;
         let start = Instant::now();
         tracing::info!("{:.1} s: {event:?}", began.elapsed().as_secs_f64());
+        let lossy = *event == Event::LoseRegion && options.mode.is_async();
+        if lossy {
+            ledger.may_lose(true);
+        }
         let found = happen(cluster, *event).await;
-        if *event == Event::LoseRegion && options.mode.is_async() {
-            ledger.forget_acknowledged();
+        if lossy {
+            ledger.may_lose(false);
         }
         let found = found.unwrap_or_else(|error| {
             ledger.violation(format!("{event:?} failed: {error:#}"));

@@ -29,6 +29,7 @@ struct State {
     violation_count: u64,
     /// By user: value and when it was acknowledged.
     acknowledged: BTreeMap<u32, VecDeque<(Instant, i64)>>,
+    lossy: bool,
     write_latency: Vec<Duration>,
     outages: Vec<Duration>,
 }
@@ -89,9 +90,12 @@ impl Ledger {
         self.state.lock().counts.entry("told_of_loss").or_default().done += 1;
     }
 
-    /// A failover may have lost what was acknowledged: bounded reads are judged by what comes from now on.
-    pub(super) fn forget_acknowledged(&self) {
-        self.state.lock().acknowledged.clear();
+    /// While a failover may lose what was acknowledged, and of what was acknowledged until its end, bounded reads are not
+    /// judged: an async loss is no violation.
+    pub(super) fn may_lose(&self, lossy: bool) {
+        let mut state = self.state.lock();
+        state.lossy = lossy;
+        state.acknowledged.clear();
     }
 
     /// Something that must not be.
@@ -107,6 +111,9 @@ impl Ledger {
     /// A user's value is acknowledged from now on.
     pub(super) fn acknowledge(&self, user: u32, value: i64) {
         let mut state = self.state.lock();
+        if state.lossy {
+            return;
+        }
         let recent = state.acknowledged.entry(user).or_default();
         recent.push_back((Instant::now(), value));
         while recent.len() > RECENT {
