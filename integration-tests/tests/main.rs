@@ -9,5 +9,6 @@ mod command;
 mod failures;
 mod graph;
 mod life;
+mod regions;
 mod sessions;
 mod wire;
