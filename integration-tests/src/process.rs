@@ -1,5 +1,6 @@
 //! A child process that does not outlive its handle.
 
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -92,6 +93,24 @@ impl Drop for Process {
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }
+}
+
+/// Whether a node says on its admin port that it is ready.
+///
+/// # Errors
+/// It answers with something that is no HTTP.
+pub(crate) fn is_ready(admin: &str) -> Result<bool> {
+    let Ok(mut stream) = std::net::TcpStream::connect(admin) else { return Ok(false) };
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    if stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").is_err() {
+        return Ok(false);
+    }
+    let mut answer = String::new();
+    if stream.read_to_string(&mut answer).is_err() {
+        return Ok(false);
+    }
+    let status = answer.split_whitespace().nth(1).with_context(|| format!("{admin} speaks no HTTP"))?;
+    Ok(status == "200")
 }
 
 /// Looks every now and then until `condition` holds.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,7 +18,7 @@ use tao_shard_store::fleet::{Fleet, FleetOptions, ServerBinary};
 use tempfile::TempDir;
 
 use crate::binaries::{tao, tao_server};
-use crate::process::{Process, wait_until};
+use crate::process::{Process, is_ready, wait_until};
 
 /// How long anything may take to start, on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -128,14 +130,14 @@ impl Region {
         let node = &self.topology.tier(tier).context("a tier of the topology")?.nodes[usize::from(index)];
         let log = self.folder.path().join(format!("{name}.log"));
         let topology = format!("topology={}", self.topology_file.display());
+        let admin = free_address()?;
+        let admin_listen = format!("admin_listen={admin}");
         let (name_key, listen) = (format!("name={name}"), format!("listen={}", node.address));
-        let args =
-            ["--set", &name_key, "--set", &listen, "--set", "admin_listen=127.0.0.1:0", "--set", &topology];
+        let args = ["--set", &name_key, "--set", &listen, "--set", &admin_listen, "--set", &topology];
         let mut process = Process::start(name, &tao_server()?, &args, &log)?;
-        let address = node.address.clone();
         wait_until(&format!("{name} is ready"), START, || {
             anyhow::ensure!(process.runs()?, "{name} ended: {}", std::fs::read_to_string(&log)?);
-            Ok(std::net::TcpStream::connect(&address).is_ok())
+            is_ready(&admin)
         })?;
         self.nodes.insert(name.to_owned(), process);
         Ok(())
@@ -173,9 +175,21 @@ impl Region {
     }
 }
 
-/// A port that was free a moment ago. Nodes must know each other's before they start.
+/// A port that is free, and that nobody gets by chance until it is used: below those that the system gives to whoever asks
+/// for any, and never twice in one process. Nodes must know each other's before they start.
 pub(crate) fn free_address() -> Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+    /// The first port that may be taken, and how many.
+    const PORTS: (u16, u16) = (12_000, 20_000);
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU16::new(rand::random::<u16>() % PORTS.1));
+    for _ in 0..PORTS.1 {
+        let port = PORTS.0 + next.fetch_add(1, Ordering::Relaxed) % PORTS.1;
+        let address = format!("127.0.0.1:{port}");
+        if TcpListener::bind(&address).is_ok() {
+            return Ok(address);
+        }
+    }
+    anyhow::bail!("no port from {} on is free", PORTS.0)
 }
 
 fn topology(options: &RegionOptions, fleet: &Fleet) -> Result<Topology> {

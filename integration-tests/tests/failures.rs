@@ -7,6 +7,7 @@ use std::time::Duration;
 use integration_tests::{Region, RegionOptions, run_tao};
 use tao_client::{Client, ErrorCode};
 use tao_schema::ids::{ObjectId, ObjectType};
+use tao_schema::ops::Source;
 use tao_shard_store::fleet::{self, ServerBinary};
 
 const SHARDS: u32 = 16;
@@ -113,7 +114,17 @@ async fn database_dies(binary: ServerBinary) {
     let mut region = Region::start(binary, &options).await.unwrap();
     let client = region.client().await.unwrap();
     client.object_add("user").id(user(1)).set("name", "Ann").send().await.unwrap();
-    assert!(client.object_get(user(1)).send().await.unwrap().is_some());
+    // From the follower's memory: what the first read brings is kept once the shard's stream is open.
+    let in_memory = async {
+        loop {
+            let read = client.object_get(user(1)).send_explained().await.unwrap();
+            assert!(read.value.is_some());
+            if read.explain.unwrap().source == Source::FollowerCache {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), in_memory).await.expect("the object comes into memory");
     region.fleet.kill(0).await.unwrap();
     let refused =
         client.object_add("user").id(user(2)).timeout(Duration::from_secs(2)).send().await.unwrap_err();

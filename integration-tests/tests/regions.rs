@@ -24,8 +24,12 @@ async fn users_read_their_writes_in_the_other_region_through_a_promotion() {
         let summary = soak::regions(&options).await.unwrap();
         println!("{}", serde_json::to_string(&summary.counts).unwrap());
         assert_eq!(summary.violation_count, 0, "{:#?}", summary.violations);
-        let token_reads: u64 =
-            summary.counts.iter().filter(|(kind, _)| kind.starts_with("token")).map(|(_, count)| count.done).sum();
+        let token_reads: u64 = summary
+            .counts
+            .iter()
+            .filter(|(kind, _)| kind.starts_with("token"))
+            .map(|(_, count)| count.done)
+            .sum();
         assert!(token_reads > 100, "the run did too little to show anything: {token_reads} token reads");
         for (region, check) in &summary.checks {
             assert_eq!(check["difference_count"], 0, "{region}: {check}");

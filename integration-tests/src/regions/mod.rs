@@ -20,7 +20,7 @@ use tempfile::TempDir;
 pub use self::databases::{Database, Databases};
 use self::links::Links;
 use crate::binaries::{run_tao, tao_server};
-use crate::process::{Process, wait_until};
+use crate::process::{Process, is_ready, wait_until};
 use crate::region::free_address;
 use crate::soak::Door;
 
@@ -132,24 +132,24 @@ impl Regions {
     /// # Errors
     /// It does not become ready.
     pub fn start_node(&mut self, name: &str) -> Result<()> {
-        let log = self.launch_node(name)?;
-        let (tier, index) = self.topology.node_named(name).with_context(|| format!("no node {name}"))?;
-        let address = self.topology.tier(tier).context("a tier")?.nodes[usize::from(index)].address.clone();
+        let (log, admin) = self.launch_node(name)?;
         let process = self.nodes.get_mut(name).context("the node that was just started")?;
         wait_until(&format!("{name} is ready"), START, || {
             ensure!(process.runs()?, "{name} ended: {}", std::fs::read_to_string(&log)?);
-            Ok(std::net::TcpStream::connect(&address).is_ok())
+            is_ready(&admin)
         })
     }
 
-    fn launch_node(&mut self, name: &str) -> Result<PathBuf> {
+    /// Its log, and its admin address.
+    fn launch_node(&mut self, name: &str) -> Result<(PathBuf, String)> {
         let (tier, index) = self.topology.node_named(name).with_context(|| format!("no node {name}"))?;
         let node = &self.topology.tier(tier).context("a tier")?.nodes[usize::from(index)];
         let log = self.folder.path().join(format!("{name}.log"));
         let config = self.folder.path().join(format!("{name}.toml"));
         let region = &self.topology.regions[usize::from(tier.region)].name;
+        let admin = free_address()?;
         let mut text = format!(
-            "name = {name:?}\nlisten = {:?}\nadmin_listen = \"127.0.0.1:0\"\ntopology = {:?}\n[translate]\n",
+            "name = {name:?}\nlisten = {:?}\nadmin_listen = {admin:?}\ntopology = {:?}\n[translate]\n",
             node.address,
             self.topology_file.display().to_string()
         );
@@ -160,7 +160,7 @@ impl Regions {
         let path = config.display().to_string();
         let process = Process::start(name, &tao_server()?, &["--config", &path], &log)?;
         self.nodes.insert(name.to_owned(), process);
-        Ok(log)
+        Ok((log, admin))
     }
 
     /// A client of each region, which knows the delays.

@@ -176,6 +176,10 @@ impl Node {
         loop {
             let waits_for = self.health.details().waits_for;
             if waits_for.is_empty() {
+                // Sooner than the next look of `readiness::report`: who is told that the node serves may ask it at once.
+                for service in ["", self.service_name] {
+                    self.reporter.set_service_status(service, ServingStatus::Serving).await;
+                }
                 return Ok(());
             }
             anyhow::ensure!(
