@@ -59,15 +59,21 @@ async fn look_again(
     entry: &CachedEntry,
 ) -> Result<Option<String>> {
     let mut last = String::new();
+    let mut asked = entry.clone();
     for _ in 0..ATTEMPTS {
         tokio::time::sleep(PAUSE).await;
         // First the database, then the cache, then the database again: if both snapshots agree, and the entry claims
         // to be as new as the first, it must equal them.
-        let before = read_one(nodes, shard, entry).await?;
+        let before = read_one(nodes, shard, &asked).await?;
         let Some(now) = node.dump(shard).await?.into_iter().find(|found| found.key == entry.key) else {
             return Ok(None);
         };
-        let after = read_one(nodes, shard, entry).await?;
+        if held_edges(&now) > held_edges(&asked) {
+            // It has grown meanwhile: the database was asked for fewer edges than it holds now.
+            asked = now;
+            continue;
+        }
+        let after = read_one(nodes, shard, &asked).await?;
         if before.row != after.row {
             continue;
         }
@@ -150,11 +156,15 @@ async fn read_one(nodes: &Nodes, shard: ShardId, entry: &CachedEntry) -> Result<
     read(nodes, shard, std::slice::from_ref(entry)).await?.pop().context("a leader answered no row")
 }
 
-fn fill_key(entry: &CachedEntry) -> Result<proto::FillRequest> {
-    let edges = match &entry.row {
+fn held_edges(entry: &CachedEntry) -> u32 {
+    match &entry.row {
         Some(Row::ListRow(list)) => list.edges.as_ref().map_or(0, |edges| edges.count() as u32),
         _ => 0,
-    };
+    }
+}
+
+fn fill_key(entry: &CachedEntry) -> Result<proto::FillRequest> {
+    let edges = held_edges(entry);
     let key = match entry.key.context("a node dumped an entry without a key")? {
         Key::Object(id) => fill_request::Key::Object(id),
         Key::List(list) => fill_request::Key::List(list),
