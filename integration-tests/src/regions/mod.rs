@@ -201,6 +201,25 @@ impl Regions {
         Ok(data)
     }
 
+    /// Waits until every region's logs have come to the present: what is known there is at most two seconds old. How long
+    /// that took.
+    ///
+    /// # Errors
+    /// It takes longer than `limit`, or nobody says how old it is.
+    pub async fn caught_up(&self, limit: Duration) -> Result<Duration> {
+        let began = std::time::Instant::now();
+        loop {
+            let lag = self.lag().await?;
+            let groups = lag.as_array().context("tao lag lists the host groups of each region")?;
+            let young = |group: &Value| group["age_ms"].as_u64().is_some_and(|age| age <= 2_000);
+            if !groups.is_empty() && groups.iter().all(young) {
+                return Ok(began.elapsed());
+            }
+            ensure!(began.elapsed() < limit, "not caught up after {limit:?}: {lag}");
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
     /// `tao check --deep` in every region.
     ///
     /// # Errors

@@ -26,6 +26,9 @@ use self::ledger::Ledger;
 pub use self::summary::{Count, Quantiles, Summary, Visible};
 use crate::regions::{Regions, RegionsOptions};
 
+/// Replication that was stopped must have caught up within this.
+const CATCH_UP: Duration = Duration::from_secs(180);
+
 /// What a run is.
 #[derive(Clone, Debug)]
 pub struct SoakOptions {
@@ -90,6 +93,7 @@ pub async fn regions(options: &SoakOptions) -> Result<Summary> {
         summary.visible =
             Some(visible::measure(&cluster, &clients, options.visible_writes, options.seed).await?);
     }
+    summary.catch_up_seconds = cluster.caught_up(CATCH_UP).await?.as_secs_f64();
     summary.checks = cluster.check_all().await?;
     summary.lag = cluster.lag().await.unwrap_or_default();
     Ok(summary)

@@ -38,6 +38,8 @@ pub struct Summary {
     pub events: Vec<serde_json::Value>,
     /// From commit in one region to visible in another.
     pub visible: Option<Visible>,
+    /// How long it took after the work until every region knew the present.
+    pub catch_up_seconds: f64,
     /// `tao check --deep`, by region.
     pub checks: BTreeMap<String, serde_json::Value>,
     /// `tao lag` at the end.
