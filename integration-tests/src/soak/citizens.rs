@@ -40,6 +40,8 @@ pub(super) struct Citizen {
     friends: BTreeSet<u32>,
     /// Friendships of which nobody knows whether they were made or ended.
     doubtful: BTreeSet<u32>,
+    /// Friendships that were ended: a failover may lose that, too.
+    parted: BTreeSet<u32>,
 }
 
 /// The user's own value: what was acknowledged last, and the highest that may have been written.
@@ -61,6 +63,7 @@ impl Citizen {
             reputation: Known::default(),
             friends: BTreeSet::new(),
             doubtful: BTreeSet::new(),
+            parted: BTreeSet::new(),
         }
     }
 
@@ -115,6 +118,7 @@ impl Citizen {
             self.session.clear();
             self.reputation.acknowledged = 0;
             self.doubtful.append(&mut self.friends);
+            self.doubtful.append(&mut self.parted);
         }
     }
 
@@ -202,6 +206,7 @@ impl Citizen {
             Some(true) => {
                 self.friends.remove(&other);
                 self.doubtful.remove(&other);
+                self.parted.insert(other);
             }
             Some(false) => {}
             None => {
