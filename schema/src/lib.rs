@@ -14,6 +14,7 @@ pub mod graph_schema;
 pub mod ids;
 pub mod limits;
 pub mod ops;
+pub mod planted;
 pub mod rows;
 pub mod session;
 pub mod stream;
