@@ -6,9 +6,15 @@ use std::time::Duration;
 use tao_schema::ErrorCode;
 use tao_schema::ops::{ReadReply, ReadRequest, WriteReply, WriteRequest};
 
-/// One user: calls of one session follow each other, or overlap where the application lets them.
+/// One user: calls of one session follow each other, or overlap where the application lets them. Number 0 is nobody:
+/// calls without a session, which promise each other nothing (I3 does not judge them).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SessionId(pub u32);
+
+impl SessionId {
+    /// Calls without a session.
+    pub const NONE: Self = Self(0);
+}
 
 /// One call with its outcome. Times count from the run's beginning, by one clock for all.
 #[derive(Clone, Debug)]
@@ -93,6 +99,12 @@ pub struct Violation {
 pub struct Judgement {
     /// How many single facts were checked for each invariant: a judge that had nothing to judge is seen.
     pub checked: BTreeMap<Invariant, u64>,
-    /// What is wrong.
+    /// What is wrong: the first of it.
     pub violations: Vec<Violation>,
+    /// Violations that are not listed.
+    pub unlisted: u64,
+    /// Answers of which nothing could be said: what they show was written before the log that is known.
+    pub unjudged: u64,
+    /// Acknowledged writes that a promotion lost, as its mode allows.
+    pub lost: u64,
 }
