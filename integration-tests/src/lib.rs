@@ -5,6 +5,7 @@ pub mod history;
 mod process;
 mod region;
 pub mod regions;
+pub mod servers;
 pub mod soak;
 
 pub use binaries::{run_tao, tao, tao_server};

@@ -79,23 +79,37 @@ impl ServerSettings<'_> {
         // Relative to datadir, in which the server runs: an absolute path might be longer than a socket address (107).
         set(&mut text, "socket", "server.sock");
         set(&mut text, "pid_file", "server.pid");
-        set(&mut text, "port", self.port);
-        set(&mut text, "server_id", self.server_id);
-        set(&mut text, "innodb_buffer_pool_size", self.buffer_pool_bytes);
-        set(&mut text, redo_log_setting(self.flavour), self.redo_log_bytes);
         if self.read_only {
-            set(&mut text, read_only_setting(self.flavour), "ON");
-            // Not before the mode is set: what a replica fetches without it is never acknowledged.
-            set(&mut text, skip_start_setting(self.flavour), "ON");
+            text.push_str(&shut_settings(self.flavour));
         }
         set_user(&mut text);
-        text.push_str(COMMON);
-        text.push_str(match self.flavour {
-            Flavour::MariaDb => MARIADB,
-            Flavour::MySql => MYSQL,
-        });
+        set(&mut text, "innodb_buffer_pool_size", self.buffer_pool_bytes);
+        set(&mut text, redo_log_setting(self.flavour), self.redo_log_bytes);
+        text.push_str(&placeless_settings(self.flavour, self.port, self.server_id));
         text
     }
+}
+
+/// What every server of the tier needs, wherever its files are.
+pub(super) fn placeless_settings(flavour: Flavour, port: u16, server_id: u32) -> String {
+    let mut text = String::new();
+    set(&mut text, "port", port);
+    set(&mut text, "server_id", server_id);
+    text.push_str(COMMON);
+    text.push_str(match flavour {
+        Flavour::MariaDb => MARIADB,
+        Flavour::MySql => MYSQL,
+    });
+    text
+}
+
+/// A server that starts shut.
+pub(super) fn shut_settings(flavour: Flavour) -> String {
+    let mut text = String::new();
+    set(&mut text, read_only_setting(flavour), "ON");
+    // Not before the mode is set: what a replica fetches without it is never acknowledged.
+    set(&mut text, skip_start_setting(flavour), "ON");
+    text
 }
 
 /// The `my.cnf` with which a template is made in `data`.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::binary::ServerBinary;
+use super::binary::{Flavour, ServerBinary};
 use super::error::{FleetError, IoContext as _};
 
 /// The account that the fleet makes on each server.
@@ -114,11 +114,16 @@ impl Identity {
     /// out of its binlog: they are this server's own affair, not a replica's. The account may do everything but write on
     /// a read-only server; for that it has a role, which it takes on deliberately (see [`crate::replication`]).
     pub(super) fn account_sql(&self, binary: &ServerBinary) -> String {
-        let mut text = include_str!("sql/account.sql").replace("{password}", &self.password);
-        text.push_str(match binary.flavour() {
-            super::Flavour::MariaDb => include_str!("sql/account_mariadb.sql"),
-            super::Flavour::MySql => include_str!("sql/account_mysql.sql"),
-        });
-        text
+        account_sql(binary.flavour(), &self.password)
     }
+}
+
+/// See [`Identity::account_sql`]. The password must need no quoting.
+pub(super) fn account_sql(flavour: Flavour, password: &str) -> String {
+    let mut text = include_str!("sql/account.sql").replace("{password}", password);
+    text.push_str(match flavour {
+        Flavour::MariaDb => include_str!("sql/account_mariadb.sql"),
+        Flavour::MySql => include_str!("sql/account_mysql.sql"),
+    });
+    text
 }

@@ -21,6 +21,7 @@
 mod binary;
 mod config;
 mod error;
+mod files;
 mod guard;
 mod identity;
 mod replicas;
@@ -44,6 +45,7 @@ pub use binary::{
     Flavour, MARIADB_VARIABLE, MYSQL_VARIABLE, REQUIRE_VARIABLE, SERVER_VARIABLE, ServerBinary, test_servers,
 };
 pub use error::FleetError;
+pub use files::ServerFiles;
 pub use identity::Dsn;
 
 use error::IoContext as _;

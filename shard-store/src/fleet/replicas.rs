@@ -12,7 +12,7 @@ use futures_util::future::try_join_all;
 use super::error::FleetError;
 use super::server::blocking;
 use super::{Fleet, Server, no_server};
-use crate::replication::{ServerAdmin, Side, SourceAddress};
+use crate::replication::{Followed, Opened, ServerAdmin, Side, SourceAddress};
 use crate::store::StoreError;
 
 /// One connection of an administrator.
@@ -69,15 +69,11 @@ impl Fleet {
     /// # Errors
     /// It follows another server: that must be ended first. Or it does not answer or refuses.
     pub async fn open(&self, index: usize) -> Result<(), FleetError> {
-        let admin = self.admin(index)?;
-        if admin.role().await.map_err(at(index))?.following.is_some() {
-            return Err(no_server(index, "it follows another server, so it is not the primary"));
+        let mode = (self.plan.options.replicas > 0).then_some(self.plan.options.mode);
+        match self.admin(index)?.open_primary(mode).await.map_err(at(index))? {
+            Opened::Open => Ok(()),
+            Opened::Follows => Err(no_server(index, "it follows another server, so it is not the primary")),
         }
-        if self.plan.options.replicas > 0 {
-            admin.set_mode(self.plan.options.mode, Side::Primary).await.map_err(at(index))?;
-        }
-        admin.set_read_only(false).await.map_err(at(index))?;
-        Ok(())
     }
 
     /// Makes a server the replica of another and returns when it is connected. A server that was open is shut before.
@@ -91,21 +87,17 @@ impl Fleet {
         through: Option<SocketAddr>,
     ) -> Result<(), FleetError> {
         let admin = self.admin(index)?;
-        // In this order: what the primary has is read after what the replica has.
-        let has = admin.set_read_only(true).await.map_err(at(index))?;
-        let source = self.admin(primary)?.executed().await.map_err(at(primary))?;
-        let extra = has.without(&source);
-        if !extra.is_empty() {
-            return Err(FleetError::Diverged { index, primary, extra });
-        }
         let dsn = self.servers.get(primary).map(|server| server.dsn.expose()).unwrap_or_default();
         let mut address = SourceAddress::of(&dsn).map_err(at(primary))?;
         if let Some(through) = through {
             address = address.through(through.ip().to_string(), through.port());
         }
-        admin.set_mode(self.plan.options.mode, Side::Replica).await.map_err(at(index))?;
-        admin.replicate_from(&address).await.map_err(at(index))?;
-        admin.wait_connected(self.plan.options.start_timeout).await.map_err(at(index))
+        let (mode, limit) = (self.plan.options.mode, self.plan.options.start_timeout);
+        let source = self.admin(primary)?;
+        match admin.follow_primary(&source, &address, mode, limit).await.map_err(at(index))? {
+            Followed::Connected => Ok(()),
+            Followed::Diverged(extra) => Err(FleetError::Diverged { index, primary, extra }),
+        }
     }
 
     /// Stops replication on a server, as it is: nothing more is fetched or applied.

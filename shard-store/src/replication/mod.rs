@@ -17,6 +17,7 @@
 
 mod epochs;
 mod mode;
+mod roles;
 mod session;
 mod statements;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use mysql_async::{Opts, OptsBuilder};
 
 pub use self::epochs::{EpochChange, OpenedEpochs};
 pub use self::mode::{Lossless, Side};
+pub use self::roles::{Followed, Opened};
 pub use self::statements::Following;
 
 use self::session::Session;
