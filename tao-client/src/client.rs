@@ -19,6 +19,7 @@ use crate::cluster::Cluster;
 use crate::connection::Stats;
 use crate::flight::{Core, Flight, Outgoing};
 use crate::options::Options;
+use crate::record::{Recorded, RecordedReply, Recording};
 use crate::retry::Attempts;
 use crate::session::{SessionState, group_time};
 
@@ -93,9 +94,9 @@ impl Client {
         request: Request,
         options: &CallOptions,
     ) -> Result<Reply> {
-        let (mut flight, sent) = self.flight(context, request, options)?;
+        let (mut flight, mut sent) = self.flight(context, request, options)?;
         let answer = self.core.fly(&mut flight).await;
-        self.settle(answer, &sent)
+        self.settle(answer, &mut sent)
     }
 
     /// Sends independent requests, those for one node together. Outcomes are in the order of the requests.
@@ -120,7 +121,7 @@ impl Client {
         }
         let answers = self.core.fly_all(flights).await.into_iter();
         let settled = answers.zip(sent).map(|(answer, sent)| match (answer, sent) {
-            (answer, Some(sent)) => self.settle(answer, &sent),
+            (answer, Some(mut sent)) => self.settle(answer, &mut sent),
             (Err(error), None) => Err(error),
             (Ok(_), None) => Err(Error::internal("an answer to what was not sent")),
         });
@@ -139,7 +140,8 @@ impl Client {
                 let demand = self.demand(shard, options);
                 let request = ReadRequest { demand, explain: options.explain, ..ReadRequest::local(op) };
                 let demand = self.session.as_ref().map(|_| request.demand.clone());
-                (Sent { shard, demand }, Outgoing::Read(request.into()))
+                let recording = self.record(|| Recorded::Read(request.clone()));
+                (Sent { shard, demand, recording }, Outgoing::Read(request.into()))
             }
             Request::Write { ops, .. } => {
                 let id = RequestId(rand::rng().random());
@@ -147,13 +149,20 @@ impl Client {
                 context.schema.check_write(&request)?;
                 let shard = request.ops.first().map_or(ShardId(0), tao_schema::ops::WriteOp::shard);
                 let began_wall = SystemTime::now();
+                let recording = self.record(|| Recorded::Write(request.clone()));
                 let what = Outgoing::Write { request: request.into(), began: now, began_wall };
-                (Sent { shard, demand: None }, what)
+                (Sent { shard, demand: None, recording }, what)
             }
         };
         let attempts = Attempts::new(client_options, deadline);
         let patience = client_options.attempt_within(timeout);
         Ok((Flight::new(sent.shard, what, attempts, patience, deadline), sent))
+    }
+
+    fn record(&self, call: impl FnOnce() -> Recorded) -> Option<Recording> {
+        let recorder = self.core.cluster.options().recorder.as_ref()?;
+        let session = self.session.as_ref().map_or(0, |session| session.recorded_as());
+        Some(Recording::begin(recorder, session, call()))
     }
 
     /// What a read demands: all that the session has seen, and what the call says (R19, R21).
@@ -173,8 +182,15 @@ impl Client {
     }
 
     /// Translates a reply and notes what it tells in the session (R19).
-    fn settle(&self, answer: Result<proto::reply::Result>, sent: &Sent) -> Result<Reply> {
+    fn settle(&self, answer: Result<proto::reply::Result>, sent: &mut Sent) -> Result<Reply> {
         let reply = answer.and_then(understand).map_err(|error| self.explain_loss(error, sent.shard));
+        if let Some(recording) = &mut sent.recording {
+            recording.end(match &reply {
+                Ok(Reply::Read(read)) => Ok(RecordedReply::Read(read.clone())),
+                Ok(Reply::Write(written, _)) => Ok(RecordedReply::Write(written.clone())),
+                Err(error) => Err(error.code),
+            });
+        }
         let Some(session) = &self.session else { return reply };
         match &reply {
             Ok(Reply::Read(read)) => {
@@ -227,6 +243,7 @@ struct Sent {
     shard: ShardId,
     /// Of a read in a session.
     demand: Option<Demand>,
+    recording: Option<Recording>,
 }
 
 fn understand(reply: proto::reply::Result) -> Result<Reply> {

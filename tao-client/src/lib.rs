@@ -33,6 +33,7 @@ mod consistency;
 pub mod cookie;
 mod flight;
 mod options;
+mod record;
 mod retry;
 mod session;
 #[cfg(any(test, feature = "testing"))]
@@ -48,6 +49,7 @@ pub use calls::{
 pub use client::Client;
 pub use consistency::Consistency;
 pub use options::Options;
+pub use record::{Recorded, RecordedReply, Recorder};
 pub use session::{MAX_STICK, SessionClient, SessionOptions};
 pub use tao_schema::{Error, ErrorCode, Result};
 

@@ -1,12 +1,14 @@
 //! How a client behaves.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tao_schema::limits::MAX_DEADLINE;
 use tao_schema::{Error, Result};
 
 use crate::connection::ConnectionOptions;
+use crate::record::Recorder;
 
 /// How a [`crate::Client`] behaves. The defaults suit a service in the same data centre; times nest: `timeout` is at
 /// least `attempt_timeout`, and both are above what a node allows itself.
@@ -42,6 +44,8 @@ pub struct Options {
     pub translate: HashMap<String, String>,
     /// Of the connections to each node.
     pub connection: ConnectionOptions,
+    /// Is shown every call; `None`: nobody is. For tests that judge what was seen.
+    pub recorder: Option<Arc<dyn Recorder>>,
 }
 
 impl Default for Options {
@@ -61,6 +65,7 @@ impl Default for Options {
             topology_interval: Duration::from_secs(30),
             translate: HashMap::new(),
             connection: ConnectionOptions::default(),
+            recorder: None,
         }
     }
 }

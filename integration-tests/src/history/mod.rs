@@ -6,6 +6,7 @@
 
 mod judges;
 mod operation;
+mod recorder;
 pub mod truth;
 
 pub use self::judges::{
@@ -13,4 +14,5 @@ pub use self::judges::{
     judge_tables, line, log_line, read_tables,
 };
 pub use self::operation::{Call, History, Invariant, Judgement, Operation, Reply, SessionId, Violation};
+pub use self::recorder::Recorder;
 pub use self::truth::{Collected, Collector, CollectorOptions, RunClock, Truth};

@@ -53,6 +53,8 @@ pub struct SessionOptions {
     /// [`MAX_STICK`]. Not needed for reading one's own writes: positions do that, and let reads stay here as soon as the data
     /// is here. It adds what they can't know: effects of the write that reach other shards later.
     pub stick_to_master: Option<Duration>,
+    /// What a recorder ([`crate::Options::recorder`]) calls the session; 0: nothing. Says nothing to anybody else.
+    pub recorded_as: u32,
 }
 
 /// What the handles of one session share.
@@ -164,6 +166,11 @@ impl SessionClient {
 }
 
 impl SessionState {
+    /// See [`SessionOptions::recorded_as`].
+    pub(crate) const fn recorded_as(&self) -> u32 {
+        self.options.recorded_as
+    }
+
     /// What a read of this shard demands. `chosen`: what the call says.
     pub(crate) fn demand(&self, shard: ShardId, place: Option<Place>, chosen: Option<Freshness>) -> Demand {
         let inner = self.inner.lock();
