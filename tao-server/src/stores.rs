@@ -78,8 +78,8 @@ fn passes(error: &StoreError) -> bool {
 /// # Errors
 /// It can't be reached or is not set as it must be; the message names it, never its password.
 pub async fn open_one(dsn: &str, config: &StorageConfig) -> Result<SharedDatabase, StoreError> {
-    // One connection for each lane, and one to settle an uncertain commit beside it (R4).
-    open_with(dsn, config, config.writer_lanes + 1, config.read_connections).await
+    // Two connections for each lane, which goes on with other shards while one settles an uncertain commit (R4).
+    open_with(dsn, config, config.writer_lanes * 2 + 1, config.read_connections).await
 }
 
 async fn open_with(

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::options::FollowerOptions;
 use crate::ports::{ClusterView, LeaderPeer, LeaderPeers};
 
-/// How often a write that waits for a newer topology looks for it.
+/// How often a call that waits for a newer topology looks for it.
 const TOPOLOGY_LOOK: Duration = Duration::from_millis(5);
 
 /// One leader node.
@@ -144,12 +144,16 @@ impl Leaders {
         self.stale_topology.notify_one();
     }
 
-    /// Asks for a topology newer than the one in use, and waits for it until `deadline`.
-    pub(super) async fn newer_topology(&self, deadline: Instant) {
-        let known = self.cluster.load().topology.version;
+    /// Version of the topology in use.
+    pub(super) fn topology_version(&self) -> u64 {
+        self.cluster.load().topology.version
+    }
+
+    /// Asks for a topology newer than version `known`, and waits for it until `deadline`.
+    pub(super) async fn newer_topology(&self, known: u64, deadline: Instant) {
         self.ask_for_topology();
         // The view is a plain pointer that nobody announces changes of: it is looked at.
-        while self.cluster.load().topology.version == known && Instant::now() < deadline {
+        while self.topology_version() == known && Instant::now() < deadline {
             tokio::time::sleep(TOPOLOGY_LOOK).await;
         }
     }

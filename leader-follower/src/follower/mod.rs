@@ -13,6 +13,7 @@ mod inspect;
 mod leaders;
 mod metrics;
 mod options;
+mod patience;
 mod reads;
 mod shards;
 mod shared;

@@ -54,8 +54,10 @@ pub struct FollowerOptions {
     pub idle_unsubscribe: Duration,
     /// Shards that may wait to be subscribed; a read beyond asks again.
     pub subscribe_queue: usize,
-    /// A write that was refused with `NotOwner` waits at most this long for a newer topology before its one retry.
-    pub topology_wait: Duration,
+    /// A call of which nothing was done, because no leader could (`NotOwner`, `Unavailable`), is tried again for so
+    /// long, within its deadline: as a rule a promotion is over by then, and the newer topology there. First after
+    /// `backoff`, then after twice that, and so on; at once when a newer topology comes. Zero: never.
+    pub patience: Duration,
     /// `shutdown` waits at most this long for forwarded writes.
     pub drain: Duration,
 }
@@ -83,7 +85,7 @@ impl Default for FollowerOptions {
             reset_window: Duration::from_secs(10),
             idle_unsubscribe: Duration::from_secs(600),
             subscribe_queue: 4_096,
-            topology_wait: Duration::from_millis(500),
+            patience: Duration::from_secs(3),
             drain: Duration::from_secs(5),
         }
     }

@@ -26,10 +26,6 @@ impl Shared {
     }
 
     /// Brings a checked write to its leader. Runs to its end whatever becomes of the caller.
-    ///
-    /// A second leader is asked, with the same request id, when nothing was done or when it is not known what was
-    /// (R3). Once an attempt's outcome is unknown, a later failure does not make it known: the first may still be on
-    /// its way to the database.
     pub(super) async fn forward(
         &self,
         shard: ShardId,
@@ -37,15 +33,33 @@ impl Shared {
         deadline: Instant,
     ) -> Result<WriteReply> {
         let started = Instant::now();
+        let mut patience = self.patience(deadline);
+        loop {
+            match self.try_leaders(shard, &request, started, deadline).await {
+                Err(error) if self.waits(&error, &mut patience).await => self.metrics.write_retries.inc(),
+                done => return done,
+            };
+        }
+    }
+
+    /// A second leader is asked, with the same request id, when nothing was done or when it is not known what was
+    /// (R3). Once an attempt's outcome is unknown, a later failure does not make it known: the first may still be on
+    /// its way to the database (R4).
+    async fn try_leaders(
+        &self,
+        shard: ShardId,
+        request: &WriteRequest,
+        started: Instant,
+        deadline: Instant,
+    ) -> Result<WriteReply> {
         let mut avoid = Vec::new();
         let mut unknown: Option<Error> = None;
         let mut last: Option<Error> = None;
-        // One more than the leaders to try: `NotOwner` has a retry of its own.
-        for attempt in 0..=self.options.attempts {
+        for attempt in 0..self.options.attempts {
+            let Ok(leader) = self.leaders.first(shard, &avoid) else { break };
             if attempt > 0 {
                 self.metrics.write_retries.inc();
             }
-            let Ok(leader) = self.leaders.first(shard, &avoid) else { break };
             let permit = match leader.write_permit() {
                 Ok(permit) => permit,
                 Err(error) => {
@@ -68,24 +82,11 @@ impl Shared {
                 }
                 Err(error) => error,
             };
-            let again = match error.code {
-                // A leader that is not the master says so at once; the topology says who is (R18).
-                ErrorCode::NotOwner if attempt == 0 => {
-                    let until = deadline.min(Instant::now() + self.options.topology_wait);
-                    self.leaders.newer_topology(until).await;
-                    true
-                }
-                ErrorCode::Unavailable => {
-                    avoid.push(Arc::clone(&leader.name));
-                    true
-                }
-                ErrorCode::OutcomeUnknown => {
-                    avoid.push(Arc::clone(&leader.name));
-                    unknown.get_or_insert_with(|| error.clone());
-                    true
-                }
-                _ => false,
-            };
+            avoid.push(Arc::clone(&leader.name));
+            if error.code == ErrorCode::OutcomeUnknown {
+                unknown.get_or_insert_with(|| error.clone());
+            }
+            let again = matches!(error.code, ErrorCode::Unavailable | ErrorCode::OutcomeUnknown);
             last = Some(error);
             if !again || Instant::now() >= deadline {
                 break;

@@ -1,6 +1,7 @@
 //! One writer lane: the task that takes what waits and commits it.
 
 use std::collections::{HashMap, VecDeque};
+use std::future::Future;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -9,7 +10,7 @@ use tao_schema::ids::ShardId;
 use tao_shard_store::store::SharedStore;
 use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::commit::{Shared, leave_to_outbox, shards_of};
 use super::job::{Job, Ticket};
@@ -25,12 +26,19 @@ pub struct Lane {
 /// The task's own state.
 struct Worker {
     shared: Arc<Shared>,
-    /// Jobs of shards that a lone unit is under way for: they wait here, in order, so that nobody waits for a row
-    /// lock but those who need that row (H2), and the shard's order of publication stays.
+    /// Jobs of shards that a commit is under way for which the lane does not wait: they wait here, in order, so that
+    /// nobody waits for a row lock but those who need that row (H2), and the shard's order of publication stays.
     parked: HashMap<ShardId, VecDeque<Queued>>,
-    /// Lone units, and the shards that each of them may write.
-    lone: JoinSet<()>,
-    shards: HashMap<Id, Vec<ShardId>>,
+    /// Commits under way; each ends with the units whose rows were busy.
+    under_way: JoinSet<Vec<Queued>>,
+    commits: HashMap<Id, UnderWay>,
+}
+
+struct UnderWay {
+    /// Shards that it may write.
+    shards: Vec<ShardId>,
+    /// Of several units, for whose rows the store does not wait.
+    is_batch: bool,
 }
 
 impl Lane {
@@ -48,8 +56,8 @@ impl Lane {
         let worker = Worker {
             shared: Arc::clone(&shared),
             parked: HashMap::new(),
-            lone: JoinSet::new(),
-            shards: HashMap::new(),
+            under_way: JoinSet::new(),
+            commits: HashMap::new(),
         };
         tasks.spawn(worker.run());
         Self { shared }
@@ -80,8 +88,8 @@ impl Worker {
             tokio::select! {
                 // First: a shard that is free again goes on before its newer jobs are taken.
                 biased;
-                Some(lone) = self.lone.join_next_with_id() => {
-                    self.unpark(lone);
+                Some(done) = self.under_way.join_next_with_id() => {
+                    self.done(done);
                     ended = false;
                 }
                 jobs = self.shared.queue.next(), if !ended => match jobs {
@@ -106,67 +114,88 @@ impl Worker {
             }
             ready.extend(self.shared.start(job, now));
         }
-        if ready.len() > 1 {
-            for busy in self.shared.commit(ready).await {
-                self.go_alone(busy, true);
+        if ready.is_empty() {
+            return;
+        }
+        let is_batch = ready.len() > 1;
+        let shards = ready.iter().flat_map(|job| shards_of(&job.job.unit)).collect();
+        let shared = Arc::clone(&self.shared);
+        let commit = self.go(UnderWay { shards, is_batch }, async move { shared.commit(ready).await });
+        self.wait(commit, is_batch).await;
+    }
+
+    /// Commits in a task of its own, while the jobs behind that touch its shards wait.
+    fn go(
+        &mut self,
+        mut under_way: UnderWay,
+        commit: impl Future<Output = Vec<Queued>> + Send + 'static,
+    ) -> Id {
+        under_way.shards.sort_unstable();
+        under_way.shards.dedup();
+        for shard in &under_way.shards {
+            self.parked.entry(*shard).or_default();
+        }
+        let id = self.under_way.spawn(commit).id();
+        self.commits.insert(id, under_way);
+        id
+    }
+
+    /// The lane waits with a commit as long as one takes when all is well, then goes on with other shards (H2): a row
+    /// may be locked by another, a COMMIT may have got no answer (R4). Unless so many are under way like this already.
+    async fn wait(&mut self, commit: Id, is_batch: bool) {
+        let LaneOptions { batch_patience, lone_patience, busy_parallel, .. } = self.shared.options;
+        let ends = Instant::now() + if is_batch { batch_patience } else { lone_patience };
+        while self.commits.contains_key(&commit) {
+            let batches = self.commits.values().filter(|one| one.is_batch).count();
+            let crowded = if is_batch { batches > 1 } else { self.commits.len() > busy_parallel };
+            let done = if crowded {
+                self.under_way.join_next_with_id().await
+            } else {
+                timeout_at(ends, self.under_way.join_next_with_id()).await.ok().flatten()
+            };
+            match done {
+                Some(done) => self.done(done),
+                None => return,
             }
-        } else if let Some(job) = ready.pop() {
-            self.go_alone(job, false);
-            self.await_lone().await;
         }
     }
 
-    /// Tries one unit in a task of its own, while the jobs behind it that touch its shards wait. `again`: the store
-    /// has just found its row busy.
-    fn go_alone(&mut self, mut job: Queued, again: bool) {
-        let shard = job.job.unit.shard;
-        if let Some(parked) = self.parked.get_mut(&shard) {
+    fn done(&mut self, done: std::result::Result<(Id, Vec<Queued>), JoinError>) {
+        let (id, busy) = match done {
+            Ok(done) => done,
+            Err(crash) => {
+                tracing::error!(%crash, "a commit's task crashed");
+                (crash.id(), Vec::new())
+            }
+        };
+        let shards = self.commits.remove(&id).map(|commit| commit.shards).unwrap_or_default();
+        let free: Vec<_> =
+            shards.into_iter().filter_map(|shard| Some((shard, self.parked.remove(&shard)?))).collect();
+        // They came before what is parked behind them.
+        for job in busy {
+            self.try_again(job);
+        }
+        for (shard, parked) in free {
+            match self.parked.get_mut(&shard) {
+                Some(behind) => behind.extend(parked),
+                None => self.shared.queue.push_front(parked),
+            }
+        }
+    }
+
+    /// Tries one unit again until its row is free: the store has just found it busy.
+    fn try_again(&mut self, mut job: Queued) {
+        if let Some(parked) = self.parked.get_mut(&job.job.unit.shard) {
             parked.push_back(job);
             return;
         }
         leave_to_outbox(&mut job.job, |shard| self.parked.contains_key(&shard));
-        let shards: Vec<ShardId> = shards_of(&job.job.unit).collect();
-        for shard in &shards {
-            self.parked.entry(*shard).or_default();
-        }
+        let shards = shards_of(&job.job.unit).collect();
         let shared = Arc::clone(&self.shared);
-        let task = self.lone.spawn(async move {
-            let busy = if again { Some(job) } else { shared.commit(vec![job]).await.pop() };
-            if let Some(busy) = busy {
-                retry(shared, busy).await;
-            }
+        self.go(UnderWay { shards, is_batch: false }, async move {
+            retry(shared, job).await;
+            Vec::new()
         });
-        self.shards.insert(task.id(), shards);
-    }
-
-    /// A store waits for the row of a unit that comes alone. The lane waits with it only as long as a commit may
-    /// take, then goes on with other shards (H2); unless too many connections wait like this already.
-    async fn await_lone(&mut self) {
-        let patience = self.shared.options.lone_patience;
-        let crowded = self.lone.len() > self.shared.options.busy_parallel;
-        let ended = if crowded {
-            self.lone.join_next_with_id().await
-        } else {
-            timeout(patience, self.lone.join_next_with_id()).await.ok().flatten()
-        };
-        if let Some(ended) = ended {
-            self.unpark(ended);
-        }
-    }
-
-    fn unpark(&mut self, ended: std::result::Result<(Id, ()), JoinError>) {
-        let id = match ended {
-            Ok((id, ())) => id,
-            Err(crash) => {
-                tracing::error!(%crash, "a lone commit crashed");
-                crash.id()
-            }
-        };
-        for shard in self.shards.remove(&id).into_iter().flatten() {
-            if let Some(parked) = self.parked.remove(&shard) {
-                self.shared.queue.push_front(parked);
-            }
-        }
     }
 }
 

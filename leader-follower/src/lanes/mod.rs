@@ -54,6 +54,9 @@ pub struct LaneOptions {
     /// How long a lane waits for a unit that was taken alone, and for whose row the store may wait, before it goes on
     /// with other shards.
     pub lone_patience: Duration,
+    /// How long a lane waits for a batch before it goes on with other shards: longer than a commit takes when all is
+    /// well. A commit that got no answer holds its rows until the server has ended it (R4); other shards need not wait.
+    pub batch_patience: Duration,
 }
 
 impl Default for LaneOptions {
@@ -70,6 +73,7 @@ impl Default for LaneOptions {
             busy_pause: (Duration::from_millis(5), Duration::from_millis(200)),
             busy_parallel: 4,
             lone_patience: Duration::from_millis(20),
+            batch_patience: Duration::from_millis(500),
         }
     }
 }

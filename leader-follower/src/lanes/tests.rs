@@ -206,6 +206,35 @@ async fn a_locked_row_holds_up_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_that_gets_no_answer_holds_up_no_other_shard() {
+    let bench = bench(LaneOptions::default()).await;
+    let LaneOptions { batch_patience, .. } = LaneOptions::default();
+    let hold = bench.database.hold_commits();
+    // Two shards in one batch, whose COMMIT gets no answer.
+    let mut stuck = vec![bench.write(put(1, 1)), bench.write(put(2, 1))];
+    sleep(Duration::from_millis(1)).await;
+    stuck.push(bench.write(put(1, 2)));
+    let other = bench.write(put(3, 1));
+    sleep(batch_patience / 2).await;
+    assert_eq!(bench.lanes.committing_since(ShardId(3)), None, "a commit may take its time");
+    sleep(batch_patience).await;
+    assert!(bench.lanes.committing_since(ShardId(3)).is_some(), "other shards go on");
+    // As many batches as that, and no more: the next waits in the queue, where it can be taken back.
+    stuck.extend([bench.write(put(0, 1)), bench.write(put(3, 2))]);
+    sleep(batch_patience * 2).await;
+    let answered =
+        |answer: &mut Answer| !matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+    assert!(!stuck.iter_mut().any(answered));
+    drop(hold);
+    assert_eq!(done(other).await, 1);
+    for answer in stuck {
+        done(answer).await;
+    }
+    assert_eq!(bench.log.seqs(1), [1, 2], "published in the order of the log");
+    assert_eq!(bench.log.seqs(3), [1, 2], "published in the order of the log");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_row_that_stays_locked_ends_with_the_deadline() {
     let bench = bench(LaneOptions::default()).await;
     let _lock = bench.database.lock_row(ShardId(1)).unwrap();

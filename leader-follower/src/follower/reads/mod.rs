@@ -79,9 +79,32 @@ impl Shared {
         let slot = self.touch(shard)?;
         self.shards.used(slot);
         self.shards.want(shard, slot);
-        tokio::time::timeout_at(deadline, self.climb(slot, &request, miss, deadline))
+        tokio::time::timeout_at(deadline, self.climb_until(slot, &request, miss, deadline))
             .await
             .unwrap_or_else(|_| Err(too_late(&request.op)))
+    }
+
+    /// Up, again for a while when no leader can answer: while another region takes over, nobody vouches for what the
+    /// next topology will say (R18).
+    async fn climb_until(
+        &self,
+        slot: &ShardSlot,
+        request: &ReadRequest,
+        mut miss: Miss,
+        deadline: Instant,
+    ) -> Result<ReadReply> {
+        let mut patience = self.patience(deadline);
+        loop {
+            match self.climb(slot, request, miss, deadline).await {
+                Err(error) if self.waits(&error, &mut patience).await => {}
+                done => return done,
+            }
+            // The stream may have brought the new epoch meanwhile: then memory answers, or knows better what to ask.
+            match self.look(request) {
+                Look::Done(result) => return result,
+                Look::Miss(again) => miss = again,
+            }
+        }
     }
 
     #[inline]

@@ -57,9 +57,15 @@ fn fixture() -> Fixture {
     fixture_with(ageless())
 }
 
-/// For what is not about ages: nobody has to vouch for anything.
+/// For what is not about ages: nobody has to vouch for anything. And each call is made once, so that what is said of it
+/// can be seen.
 fn ageless() -> FollowerOptions {
-    FollowerOptions { max_age: Duration::MAX, ..FollowerOptions::default() }
+    FollowerOptions { max_age: Duration::MAX, patience: Duration::ZERO, ..FollowerOptions::default() }
+}
+
+/// A promotion is waited for.
+fn patient() -> FollowerOptions {
+    FollowerOptions { patience: FollowerOptions::default().patience, ..ageless() }
 }
 
 fn fixture_with(options: FollowerOptions) -> Fixture {

@@ -115,6 +115,53 @@ async fn an_answer_older_than_the_token_is_no_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_that_nobody_can_answer_now_waits_for_the_next_topology() {
+    let mut f = fixture_with(patient());
+    let stream = f.live_at(10).await;
+    let read = f.spawn_read(get(1));
+    for at in [0, 1] {
+        let (_, answer) = next(&mut f.leaders[at].fills).await;
+        answer.send(Err(Error::new(ErrorCode::NotOwner, "shard 3 is Fenced here"))).unwrap();
+    }
+    f.stale_topology.notified().await;
+    let asked = Instant::now();
+    f.cluster.store(Arc::new(Cluster::new(Arc::new(topology(2)))));
+    let (_, answer) = next(&mut f.leaders[0].fills).await;
+    assert!(asked.elapsed() < Duration::from_millis(10), "it goes on as soon as the topology is there");
+    answer.send(Err(Error::unavailable("leader-9 did not answer in time"))).unwrap();
+    let (_, answer) = next(&mut f.leaders[1].fills).await;
+    answer.send(Err(Error::unavailable("leader-9 did not answer in time"))).unwrap();
+    // Meanwhile the stream brings what is asked for.
+    stream.change(11, 1, Some("made"));
+    settle().await;
+    f.leaders[0].answer_fill(11, Some(row(11, "made"))).await;
+    assert_eq!(shown(&read.await.unwrap().unwrap()), (Some(11), 11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_waits_no_longer_than_its_deadline() {
+    let f = fixture_with(patient());
+    let (follower, limit) = (f.follower.clone(), Duration::from_millis(120));
+    let began = Instant::now();
+    let read = tokio::spawn(async move { follower.read(get(1), Instant::now() + limit).await });
+    let mut leaders = f.leaders;
+    while !read.is_finished() {
+        for leader in &mut leaders {
+            while let Ok((_, answer)) = leader.reads.try_recv() {
+                answer.send(Err(Error::unavailable("nobody is there"))).unwrap();
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(
+        read.await.unwrap().unwrap_err().code,
+        ErrorCode::Unavailable,
+        "what is wrong, not just that time is up"
+    );
+    assert!(began.elapsed() <= limit);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_read_deeper_than_memory_fills_deeper() {
     let mut f = fixture_with(FollowerOptions { list_fill_edges: 2, ..ageless() });
     let _stream = f.live_at(10).await;

@@ -164,18 +164,43 @@ async fn a_leader_that_never_answers_leaves_the_outcome_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn not_owner_waits_for_a_newer_topology_and_retries_once() {
-    let mut f = fixture();
+async fn a_write_that_nobody_orders_now_waits_for_a_newer_topology() {
+    let mut f = fixture_with(patient());
     let write = f.spawn_write(update(1, "new"));
-    let (_, reply) = next(&mut f.leaders[0].writes).await;
+    let (first, reply) = next(&mut f.leaders[0].writes).await;
     reply.send(Err(Error::new(ErrorCode::NotOwner, "moved"))).unwrap();
     f.stale_topology.notified().await;
     let asked = Instant::now();
     f.cluster.store(Arc::new(Cluster::new(Arc::new(topology(2)))));
-    let (_, reply) = next(&mut f.leaders[0].writes).await;
-    assert!(asked.elapsed() < Duration::from_millis(100), "it goes on as soon as the topology is there");
-    reply.send(Err(Error::new(ErrorCode::NotOwner, "moved"))).unwrap();
+    let (again, reply) = next(&mut f.leaders[0].writes).await;
+    assert!(asked.elapsed() < Duration::from_millis(10), "it goes on as soon as the topology is there");
+    assert!(again.id == first.id && again.age >= first.age, "one request (R3)");
+    // Nor does one refusal more end it; what is not known does, for only the caller can tell what that means (R4).
+    reply.send(Err(Error::unavailable("the server is read-only"))).unwrap();
+    let (_, reply) = next(&mut f.leaders[1].writes).await;
+    reply.send(Err(Error::unavailable("the server is read-only"))).unwrap();
+    for at in [0, 1] {
+        let (_, reply) = next(&mut f.leaders[at].writes).await;
+        reply.send(Err(Error::new(ErrorCode::OutcomeUnknown, "the connection broke"))).unwrap();
+    }
+    assert_eq!(write.await.unwrap().unwrap_err().code, ErrorCode::OutcomeUnknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_has_an_end_and_asks_a_few_times() {
+    let mut f = fixture_with(patient());
+    let (began, write) = (Instant::now(), f.spawn_write(update(1, "new")));
+    let mut asked = 0;
+    while !write.is_finished() {
+        while let Ok((_, reply)) = f.leaders[0].writes.try_recv() {
+            asked += 1;
+            reply.send(Err(Error::new(ErrorCode::NotOwner, "moved"))).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     assert_eq!(write.await.unwrap().unwrap_err().code, ErrorCode::NotOwner);
+    assert!(began.elapsed() <= patient().patience, "{:?}", began.elapsed());
+    assert!((3..=7).contains(&asked), "asked {asked} times");
 }
 
 #[tokio::test(start_paused = true)]

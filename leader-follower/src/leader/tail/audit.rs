@@ -2,8 +2,10 @@
 //! the question whether the right server is followed (R7, R8, R20, H11, H22).
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use tao_schema::rows::ShardState;
+use tao_shard_store::log::SharedDatabase;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::call::bounded;
@@ -11,17 +13,24 @@ use super::feed::Feed;
 use super::servers::Server;
 use super::{Cause, Ended, GroupTail};
 
+/// Between two looks at the topology.
+const TOPOLOGY_LOOK: Duration = Duration::from_millis(50);
+
 impl GroupTail {
     /// Writes nonces on the primary until the leader stops. Never waits for the log.
     pub(in crate::leader) async fn beat_forever(self: std::sync::Arc<Self>) {
         let mut ticks = interval(self.options.beat_every);
         // Late beats are not made up for: one is as good as two.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut master = self.routes.master_elsewhere(self.id);
         loop {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
                 () = self.beats.wanted() => {}
+                // Nobody has an age after a promotion until a heartbeat of the new primary is through (R20): the first
+                // one is written as soon as the topology names it.
+                () = self.another_master(&mut master) => {}
                 _ = ticks.tick() => {}
             }
             tokio::select! {
@@ -35,16 +44,51 @@ impl GroupTail {
         }
     }
 
+    /// Waits until the topology names another master region. The view is a plain pointer that nobody announces changes of:
+    /// it is looked at.
+    async fn another_master(&self, known: &mut Option<String>) {
+        loop {
+            let now = self.routes.master_elsewhere(self.id);
+            if now != *known {
+                *known = now;
+                return;
+            }
+            sleep(TOPOLOGY_LOOK).await;
+        }
+    }
+
     async fn beat(&self) {
         let beat = self.beats.send(self.clock.now());
         let failed = match self.primary() {
             Some(primary) => {
-                let call = async move { primary.beat(beat).await };
-                bounded(self.options.attempt, call).await.err().map(|error| error.message)
+                let call = {
+                    let primary = primary.clone();
+                    bounded(self.options.attempt, async move { primary.beat(beat).await })
+                };
+                let mut call = std::pin::pin!(call);
+                let beaten = match timeout(self.options.nudge_after, &mut call).await {
+                    Ok(beaten) => beaten,
+                    Err(_) => {
+                        self.nudge(primary);
+                        call.await
+                    }
+                };
+                beaten.err().map(|error| error.message)
             }
             None => Some("the primary is in a region whose servers are not known here".to_owned()),
         };
         self.beats.sent(beat, failed);
+    }
+
+    /// A heartbeat of another row, which nothing waits for. A lossless primary lets a commit go when a replica has
+    /// acknowledged it *or a later one*; acknowledgements that were lost with a connection are never repeated, for the
+    /// replica has the transactions already. If all that could come later waits too - each lane behind its own commit,
+    /// this node's heartbeat behind its row - nothing later comes, and all of it waits for ever (R5). This one comes.
+    fn nudge(&self, primary: SharedDatabase) {
+        let beat = self.beats.spare();
+        tracing::debug!(host_group = %self.id, "a heartbeat does not come back: a later commit may free it");
+        let limit = self.options.attempt;
+        tokio::spawn(async move { bounded(limit, async move { primary.beat(beat).await }).await });
     }
 
     /// Looks after what is held: it is published as soon as the shard row shows it.

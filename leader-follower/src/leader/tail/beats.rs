@@ -10,12 +10,15 @@ use tokio::sync::Notify;
 
 /// Nonces that are awaited at most: those of some seconds. An older one proves less than they do.
 const AWAITED: usize = 64;
+/// Rows for heartbeats that only have to be later than others. One may be locked by a commit that waits itself.
+const SPARES: u64 = 4;
 /// Bits of a nonce that count; the ones above name this run of the node.
 const COUNTED: u64 = u32::MAX as u64;
 
 /// The nonces of one host group.
 pub(in crate::leader) struct Beats {
     writer: BeatWriter,
+    spares: [BeatWriter; SPARES as usize],
     run: u64,
     state: Mutex<State>,
     /// Write one now.
@@ -25,6 +28,8 @@ pub(in crate::leader) struct Beats {
 #[derive(Default)]
 struct State {
     next: u64,
+    /// Spare heartbeats so far.
+    spared: u64,
     awaited: VecDeque<Sent>,
     /// The last attempt, if it failed.
     failed: Option<(u64, String)>,
@@ -47,6 +52,7 @@ impl Beats {
     pub(in crate::leader) fn new(node: &str) -> Self {
         Self {
             writer: BeatWriter::of(node),
+            spares: std::array::from_fn(|spare| BeatWriter::of(&format!("{node}/{spare}"))),
             run: rand::random::<u64>() & !COUNTED,
             state: Mutex::default(),
             wanted: Notify::new(),
@@ -68,6 +74,14 @@ impl Beats {
         }
         state.awaited.push_back(Sent { nonce, at: now, audit });
         Beat { writer: self.writer, nonce }
+    }
+
+    /// A heartbeat that nobody waits for, in the next of the spare rows.
+    pub(super) fn spare(&self) -> Beat {
+        let mut state = self.state.lock();
+        let number = state.spared;
+        state.spared += 1;
+        Beat { writer: self.spares[(number % SPARES) as usize], nonce: self.run | (number & COUNTED) }
     }
 
     /// How the attempt ended. After a failure the nonce may come all the same.

@@ -39,6 +39,9 @@ pub struct TailOptions {
     pub back: Duration,
     /// Between two heartbeats.
     pub beat_every: Duration,
+    /// A heartbeat that has not come back for so long is followed by one of another row: on a lossless primary a later
+    /// commit may free it.
+    pub nudge_after: Duration,
     /// Between two audits (R8).
     pub audit_every: Duration,
     /// A change that a primary may not have committed yet is looked for in the shard rows after this time (R7).
@@ -63,6 +66,7 @@ impl Default for TailOptions {
         Self {
             back: Duration::from_secs(60),
             beat_every: Duration::from_millis(250),
+            nudge_after: Duration::from_millis(500),
             audit_every: Duration::from_secs(10),
             confirm_after: Duration::from_millis(5),
             attempt: Duration::from_secs(2),

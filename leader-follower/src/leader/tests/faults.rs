@@ -99,3 +99,19 @@ async fn a_shard_that_changes_state_or_epoch_is_noticed() {
     let fill = node.fill(FillKey::Object(a), None).await.unwrap();
     assert_eq!((fill.state, fill.position.seq), (ShardState::Fenced, Seq(1)), "reads go on");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_lost_acknowledgement_is_freed_by_a_later_commit() {
+    let world = World::new().await;
+    let node = world.start("leader-1").await;
+    let age = || node.handle.status().groups.iter().map(|group| group.age).collect::<Vec<_>>();
+    node.stores[0].ack_lost.store(true, Ordering::SeqCst);
+    until("a heartbeat waits", async || node.stores[0].waiting.lock().is_some()).await;
+    let began = Instant::now();
+    until("another row's has come", async || node.stores[0].waiting.lock().is_none()).await;
+    let limit = world.options.tail.nudge_after + world.options.tail.beat_every;
+    assert!(began.elapsed() <= limit, "{:?}", began.elapsed());
+    until("ages are known and young", async || age().iter().all(|age| age.is_some_and(|age| age < limit)))
+        .await;
+    assert!(began.elapsed() <= limit + world.options.tail.attempt, "{:?}", began.elapsed());
+}

@@ -11,7 +11,7 @@ mod writes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -124,6 +124,11 @@ struct Gate {
     keys_read: AtomicUsize,
     /// Reads take a permit each, and give it back.
     open: Semaphore,
+    /// The next heartbeat waits, and all that write its row after it, until a heartbeat of another row comes: as on a
+    /// lossless primary whose replica's acknowledgement was lost on the way.
+    ack_lost: AtomicBool,
+    waiting: Mutex<Option<BeatWriter>>,
+    freed: Notify,
 }
 
 impl World {
@@ -148,7 +153,14 @@ impl World {
     async fn start(&self, name: &str) -> Node {
         let gate = |at: usize| {
             let store = MemoryStore::open(&self.databases[at]);
-            Arc::new(Gate { store, keys_read: AtomicUsize::new(0), open: Semaphore::new(1_000) })
+            Arc::new(Gate {
+                store,
+                keys_read: AtomicUsize::new(0),
+                open: Semaphore::new(1_000),
+                ack_lost: AtomicBool::new(false),
+                waiting: Mutex::default(),
+                freed: Notify::new(),
+            })
         };
         let stores = [gate(0), gate(1)];
         let shared = |at: usize| (HostGroupId(at as u16 + 1), Arc::clone(&stores[at]) as SharedDatabase);
@@ -323,6 +335,20 @@ impl ServerLog for Gate {
     }
 
     async fn beat(&self, beat: Beat) -> std::result::Result<tao_schema::ids::PrimaryTime, StoreError> {
+        let waits = {
+            let mut waiting = self.waiting.lock();
+            if self.ack_lost.swap(false, Ordering::SeqCst) {
+                *waiting = Some(beat.writer);
+            }
+            if waiting.is_some_and(|writer| writer != beat.writer) {
+                *waiting = None;
+                self.freed.notify_waiters();
+            }
+            waiting.is_some().then(|| self.freed.notified())
+        };
+        if let Some(freed) = waits {
+            freed.await;
+        }
         self.store.beat(beat).await
     }
 
