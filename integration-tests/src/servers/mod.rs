@@ -2,6 +2,10 @@
 //! already. Whoever uses them sees host groups and places, and what can be done to a server; what can't be done to servers
 //! of this source is refused with the reason.
 
+#[cfg(feature = "containers")]
+mod containers;
+#[cfg(not(feature = "containers"))]
+#[path = "no_containers.rs"]
 mod containers;
 mod given;
 mod source;
