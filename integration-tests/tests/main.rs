@@ -9,6 +9,7 @@ mod command;
 mod failures;
 mod graph;
 mod life;
+mod observe;
 mod regions;
 mod sessions;
 mod wire;

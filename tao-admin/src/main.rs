@@ -5,6 +5,7 @@ mod cluster;
 mod commands;
 mod doctor;
 mod load;
+mod observe;
 mod output;
 mod progress;
 mod region;
@@ -54,8 +55,8 @@ struct Common {
     /// Form of the data on stdout. Default: a table on a terminal, else JSON.
     #[arg(long, short, global = true, value_enum)]
     output: Option<Output>,
-    /// The region to read in, and to look at. Default: for requests that of the first node that answers, for `check`, `lag`
-    /// and `status` all.
+    /// The region to read in, and to look at. Default: for requests that of the first node that answers, for `check`, `lag`,
+    /// `observe` and `status` all.
     #[arg(long, global = true, value_name = "REGION")]
     region: Option<String>,
     /// Seconds that one request may take.
@@ -82,6 +83,7 @@ enum Verb {
     /// Shows nodes, watermarks and memory.
     Status,
     Lag(commands::lag::Lag),
+    Observe(commands::observe::Observe),
     #[command(subcommand)]
     Topology(commands::topology::TopologyVerb),
     Doctor(commands::doctor::Doctor),
@@ -129,6 +131,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Verb::Check(check) => check.run(&common).await,
         Verb::Status => commands::status::run(&common).await,
         Verb::Lag(lag) => lag.run(&common).await,
+        Verb::Observe(observe) => observe.run(&common).await,
         Verb::Topology(topology) => topology.run(&common).await,
         Verb::Doctor(doctor) => doctor.run(&common).await,
         Verb::Region(region) => region.run(&common).await,

@@ -8,6 +8,7 @@ pub mod id;
 pub mod lag;
 pub mod load;
 pub mod object;
+pub mod observe;
 mod reading;
 pub mod region;
 pub mod schema;
