@@ -71,7 +71,7 @@ async fn staleness_is_seen_where_it_is_and_nowhere_else() {
         println!("healthy: judged {judged:?}, unknown {}", report["unknown"]);
         // 2 followers, 2 leaders, and 2 databases in each of two regions.
         assert_eq!(report["nodes"].as_array().unwrap().len(), 8 * 2, "{report:#}");
-        assert!(judged["3s"] > 100 && wrong["200ms"] == 0, "{report:#}");
+        assert!(judged["3s"] >= 20 && wrong["200ms"] == 0, "{report:#}");
 
         // The other region's replication stands still, then goes on: stale at first, right in the end.
         regions.stop_replication().await.unwrap();

@@ -15,7 +15,7 @@ use super::watched::Judged;
 /// Looks at one node that may be unanswered: an observer must never be the load that makes a node slow.
 const NODE_LOOKS: usize = 16;
 /// Critical reads under way: they cost the primary something.
-const VERIFYING: usize = 4;
+const VERIFYING: usize = 16;
 /// How long an answer waits for the log to tell what it must show.
 const PATIENCE: Duration = Duration::from_secs(2);
 
