@@ -1,6 +1,7 @@
 //! Whole regions under test: real processes, real databases, real sockets. Everything is taken down when its handle goes.
 
 mod binaries;
+pub mod faults;
 pub mod history;
 mod process;
 mod region;

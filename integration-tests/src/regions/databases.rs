@@ -8,37 +8,48 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
 use tao_schema::ids::{HostGroupId, ObjectId, ShardId};
 use tao_schema::topology::{Dsn, Placement};
-use tao_shard_store::fleet::{Fleet, FleetOptions, Server, ServerBinary};
+use tao_shard_store::fleet::{Fleet, FleetOptions, Server, ServerBinary, can_mount};
 
-use super::links::Links;
-use super::{Regions, RegionsOptions, region_name};
+use super::{Regions, RegionsOptions, links, region_name};
+use crate::faults::{Network, Place, clock_library};
 
 const OBJECT_VERSION: &str = include_str!("../../sql/object_version.sql");
 
 /// Starts all servers, and replication from the master of each group through the links.
-pub(super) async fn start(binary: ServerBinary, options: &RegionsOptions) -> Result<(Fleet, Links)> {
+pub(super) async fn start(
+    binary: ServerBinary,
+    options: &RegionsOptions,
+    network: &mut Network,
+) -> Result<Fleet> {
     let fleet = FleetOptions {
         replicas: options.regions - 1,
         mode: options.mode,
+        // Where that is not possible, the fault says so.
+        disk_bytes: options.disk_bytes.filter(|_| can_mount().is_ok()),
+        clock_library: clock_library().filter(|_| options.clocks),
         ..FleetOptions::new(binary, options.groups)
     };
     let fleet = Fleet::start(fleet).await.context("start the database servers")?;
-    let mut links = Links::default();
-    for server in fleet.servers() {
-        let address = address(server);
-        for region in (0..options.regions).filter(|region| *region != server.replica()) {
-            links.open(&region_name(region), &address, options.wan).await?;
-        }
-    }
+    links::between_servers(network, &fleet, options).await?;
     if options.regions > 1 {
         let primaries: Vec<usize> = (0..options.groups).map(|group| master(options, group)).collect();
-        let through = |group: usize, place: usize| {
+        let through = |group: usize, region: usize| {
             let primary = fleet.server(group, primaries[group])?;
-            links.address(&region_name(place), &address(primary))
+            let link = network.link(&place_of(group, region), &place(primary))?;
+            Some(link.address())
         };
         fleet.replicate(&primaries, &through).await.context("set up replication")?;
     }
-    Ok((fleet, links))
+    Ok(fleet)
+}
+
+/// The server as faults name it.
+pub(super) fn place(server: &Server) -> Place {
+    place_of(server.group(), server.replica())
+}
+
+fn place_of(group: usize, region: usize) -> Place {
+    Place::server(group as u16 + 1, region_name(region))
 }
 
 /// The index of a group's first master region.

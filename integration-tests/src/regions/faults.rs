@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
+use tao_server::wan::WanLink;
 
 use super::Regions;
-use super::databases::address;
+use super::databases::{address, place};
 use crate::binaries::run_tao;
 
 /// How long replication has been stopped when an async region is lost.
@@ -79,15 +80,16 @@ impl Regions {
         Ok(data)
     }
 
-    /// The delayed links through which the other regions' servers follow those of a region.
+    /// The links through which the other regions' servers follow those of a region.
     fn source_addresses(&self, primary: usize) -> Vec<String> {
         let mut arguments = Vec::new();
         for server in self.fleet.servers().iter().filter(|server| server.replica() == primary) {
-            for region in (0..self.topology.regions.len()).filter(|region| *region != primary) {
-                let region = super::region_name(region);
-                if let Some(link) = self.links.address(&region, &address(server)) {
+            let others = self.fleet.servers().iter().filter(|other| other.group() == server.group());
+            for other in others.filter(|other| other.replica() != primary) {
+                if let Some(link) = self.network.link(&place(other), &place(server)) {
+                    let region = super::region_name(other.replica());
                     arguments.push("--source-address".to_owned());
-                    arguments.push(format!("{}:{region}={link}", server.group() + 1));
+                    arguments.push(format!("{}:{region}={}", server.group() + 1, link.address()));
                 }
             }
         }
@@ -104,7 +106,7 @@ impl Regions {
         self.nodes.get_mut(&name).with_context(|| format!("no node {name}"))?.kill()?;
         tokio::time::sleep(AWAY).await;
         let started = Instant::now();
-        self.start_node(&name)?;
+        self.start_node(&name).await?;
         Ok(json!({ "node": name, "back_seconds": started.elapsed().as_secs_f64() }))
     }
 
@@ -177,7 +179,8 @@ impl Regions {
             for index in &servers {
                 let group = self.fleet.servers()[*index].group();
                 let primary = self.fleet.server(group, promoted).context("a primary")?;
-                let link = self.links.address(&name, &address(primary));
+                let lost = &self.fleet.servers()[*index];
+                let link = self.network.link(&place(lost), &place(primary)).map(WanLink::address);
                 let primary = primary.index();
                 self.fleet.reseed(*index, primary, link, REBUILD).await?;
                 rebuilds.push(group + 1);
@@ -185,7 +188,7 @@ impl Regions {
         }
         let rebuilt = rebuilt.elapsed().as_secs_f64();
         for node in &nodes {
-            self.start_node(node)?;
+            self.start_node(node).await?;
         }
         Ok(json!({
             "promoted_seconds": promoted_seconds,

@@ -1,54 +1,101 @@
-//! Delays between regions: one link for each pair of a region and an address in another region.
+//! Which places of several regions have links between them.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use tao_schema::topology::Topology;
-use tao_server::wan::{WanLink, WanOptions};
+use anyhow::Result;
+use tao_schema::topology::{Node, Region, Topology};
+use tao_shard_store::fleet::Fleet;
 
-/// Open links; none if there is no delay.
-#[derive(Default)]
-pub(super) struct Links {
-    /// By region that looks, and address as the topology has it.
-    through: BTreeMap<(String, String), WanLink>,
+use super::databases::{address, place};
+use super::{RegionsOptions, region_name};
+use crate::faults::{Network, Place};
+
+/// Where links are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Links {
+    /// Between regions, if there is a delay between them.
+    #[default]
+    BetweenRegions,
+    /// On every connection: clients to followers, nodes to leaders and database servers, replicas to primaries.
+    Everywhere,
 }
 
-impl Links {
-    /// Opens a link from `region` to `address`, if there is a delay and none yet.
-    pub(super) async fn open(&mut self, region: &str, address: &str, wan: Duration) -> Result<()> {
-        let key = (region.to_owned(), address.to_owned());
-        if wan.is_zero() || self.through.contains_key(&key) {
-            return Ok(());
-        }
-        let target: SocketAddr = address.parse().with_context(|| address.to_owned())?;
-        let link = WanLink::open(target, WanOptions::with_latency(wan)).await?;
-        self.through.insert(key, link);
-        Ok(())
+/// Links from each replica, as which any server may serve one day, to the servers of its group.
+pub(super) async fn between_servers(
+    network: &mut Network,
+    fleet: &Fleet,
+    options: &RegionsOptions,
+) -> Result<()> {
+    for server in fleet.servers() {
+        network.place(place(server), &region_name(server.replica()));
     }
+    for from in fleet.servers() {
+        let others = fleet.servers().iter().filter(|to| to.group() == from.group());
+        for to in others.filter(|to| to.replica() != from.replica()) {
+            let ends = (&place(from), &place(to));
+            open(network, options, ends, from.replica() != to.replica(), &address(to)).await?;
+        }
+    }
+    Ok(())
+}
 
-    /// Opens links between the nodes of different regions.
-    pub(super) async fn between_nodes(mut self, topology: &Topology, wan: Duration) -> Result<Self> {
-        for from in &topology.regions {
-            for to in topology.regions.iter().filter(|to| to.name != from.name) {
-                for node in std::iter::once(&to.leaders).chain(&to.followers).flat_map(|tier| &tier.nodes) {
-                    self.open(&from.name, &node.address, wan).await?;
+/// Links from clients to followers and from nodes to leaders and servers, as far as they are wanted.
+pub(super) async fn between_nodes(
+    network: &mut Network,
+    fleet: &Fleet,
+    topology: &Topology,
+    options: &RegionsOptions,
+) -> Result<()> {
+    for region in &topology.regions {
+        network.place(Place::client(&region.name), &region.name);
+        for node in leaders(region).chain(followers(region)) {
+            network.place(Place::node(&node.name), &region.name);
+        }
+    }
+    for from in &topology.regions {
+        for to in &topology.regions {
+            let far = from.name != to.name;
+            // A client may have to go to the followers of another region; it does not talk to leaders.
+            for follower in followers(to) {
+                let ends = (&Place::client(&from.name), &Place::node(&follower.name));
+                open(network, options, ends, far, &follower.address).await?;
+            }
+            for node in leaders(from).chain(followers(from)) {
+                for leader in leaders(to).filter(|leader| leader.name != node.name) {
+                    let ends = (&Place::node(&node.name), &Place::node(&leader.name));
+                    open(network, options, ends, far, &leader.address).await?;
+                }
+            }
+            for node in leaders(from) {
+                for server in fleet.servers().iter().filter(|server| region_name(server.replica()) == to.name)
+                {
+                    let ends = (&Place::node(&node.name), &place(server));
+                    open(network, options, ends, far, &address(server)).await?;
                 }
             }
         }
-        Ok(self)
     }
+    Ok(())
+}
 
-    /// The link from a region to an address.
-    pub(super) fn address(&self, region: &str, address: &str) -> Option<SocketAddr> {
-        let key = (region.to_owned(), address.to_owned());
-        self.through.get(&key).map(WanLink::address)
-    }
+fn leaders(region: &Region) -> impl Iterator<Item = &Node> {
+    region.leaders.nodes.iter()
+}
 
-    /// Addresses of other regions, and through what this region reaches them.
-    pub(super) fn seen_from(&self, region: &str) -> impl Iterator<Item = (String, String)> {
-        let own = self.through.iter().filter(move |((from, _), _)| from == region);
-        own.map(|((_, address), link)| (address.clone(), link.address().to_string()))
+fn followers(region: &Region) -> impl Iterator<Item = &Node> {
+    region.followers.iter().flat_map(|tier| &tier.nodes)
+}
+
+async fn open(
+    network: &mut Network,
+    options: &RegionsOptions,
+    (from, to): (&Place, &Place),
+    far: bool,
+    address: &str,
+) -> Result<()> {
+    let latency = if far { options.wan } else { Duration::ZERO };
+    if options.links == Links::BetweenRegions && latency.is_zero() {
+        return Ok(());
     }
+    network.open(from, to, address, latency).await
 }

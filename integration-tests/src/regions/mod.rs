@@ -1,5 +1,5 @@
-//! Several regions of real processes: database servers with replicas, leaders and followers, and a delay on every link
-//! between two regions.
+//! Several regions of real processes: database servers with replicas, leaders and followers, a delay on every link between
+//! two regions, and, if wanted, a link on every connection, for [`crate::faults`].
 
 mod databases;
 mod faults;
@@ -14,13 +14,14 @@ use serde_json::Value;
 use tao_client::{Client, Options};
 use tao_schema::ids::{HostGroupId, ShardId};
 use tao_schema::topology::{Dsn, FIRST_EPOCH, HostGroup, Node, Region, ReplicationMode, Tier, Topology};
-use tao_shard_store::fleet::{Fleet, ServerBinary};
+use tao_shard_store::fleet::{Fleet, ServerBinary, can_mount};
 use tempfile::TempDir;
 
 pub use self::databases::{Database, Databases};
-use self::links::Links;
+pub use self::links::Links;
 use crate::binaries::{run_tao, tao_server};
-use crate::process::{Process, is_ready, wait_until};
+use crate::faults::{Clocks, FaultKind, Impossible, Network, Place, clock_library};
+use crate::process::{Process, is_ready};
 use crate::region::free_address;
 use crate::soak::Door;
 
@@ -44,6 +45,15 @@ pub struct RegionsOptions {
     pub wan: Duration,
     /// What an acknowledgement promises.
     pub mode: ReplicationMode,
+    /// Where links are.
+    pub links: Links,
+    /// Gives the data of each database server a disk of its own of this size, in memory, that can get full. Without effect
+    /// where this process may not mount any.
+    pub disk_bytes: Option<u64>,
+    /// Gives each node and server a wall clock of its own. Without effect where `libfaketime` is not installed.
+    pub clocks: bool,
+    /// Where the chance in links starts.
+    pub seed: u64,
     /// Master regions of the host groups, by index of the region; the last one stands for all groups that follow, and
     /// the first region for all if there is none.
     pub masters: Vec<usize>,
@@ -59,6 +69,10 @@ impl Default for RegionsOptions {
             shards: 16,
             wan: Duration::ZERO,
             mode: ReplicationMode::Async,
+            links: Links::default(),
+            disk_bytes: None,
+            clocks: false,
+            seed: 0,
             masters: vec![0],
         }
     }
@@ -73,7 +87,11 @@ pub struct Regions {
     /// The database servers.
     pub fleet: Fleet,
     topology: Topology,
-    links: Links,
+    network: Network,
+    clocks: Option<Clocks>,
+    /// Admin addresses of nodes, from their last start on.
+    admins: BTreeMap<String, String>,
+    has_disks: bool,
     folder: TempDir,
 }
 
@@ -90,15 +108,25 @@ impl Regions {
     pub async fn start(binary: ServerBinary, options: &RegionsOptions) -> Result<Self> {
         ensure!((1..=8).contains(&options.regions), "1 to 8 regions");
         let folder = tempfile::tempdir()?;
-        let (fleet, links) = databases::start(binary, options).await?;
+        let mut network = Network::new(options.seed)?;
+        let fleet = databases::start(binary, options, &mut network).await?;
         let topology = topology(options, &fleet)?;
-        let links = links.between_nodes(&topology, options.wan).await?;
+        links::between_nodes(&mut network, &fleet, &topology, options).await?;
         let topology_file = folder.path().join("topology.toml");
         std::fs::write(&topology_file, topology.to_toml())?;
-        let mut regions = Self { nodes: BTreeMap::new(), topology_file, fleet, topology, links, folder };
-        let names: Vec<String> = regions.node_names().collect();
-        for name in names {
-            regions.start_node(&name)?;
+        let mut regions = Self {
+            nodes: BTreeMap::new(),
+            topology_file,
+            fleet,
+            topology,
+            network,
+            clocks: if options.clocks { Clocks::new(folder.path()).ok() } else { None },
+            admins: BTreeMap::new(),
+            has_disks: options.disk_bytes.is_some() && can_mount().is_ok(),
+            folder,
+        };
+        for name in regions.node_names() {
+            regions.start_node(&name).await?;
         }
         Ok(regions)
     }
@@ -131,36 +159,101 @@ impl Regions {
     ///
     /// # Errors
     /// It does not become ready.
-    pub fn start_node(&mut self, name: &str) -> Result<()> {
-        let (log, admin) = self.launch_node(name)?;
-        let process = self.nodes.get_mut(name).context("the node that was just started")?;
-        wait_until(&format!("{name} is ready"), START, || {
-            ensure!(process.runs()?, "{name} ended: {}", std::fs::read_to_string(&log)?);
-            is_ready(&admin)
-        })
+    pub async fn start_node(&mut self, name: &str) -> Result<()> {
+        self.launch_again(name)?;
+        self.node_ready(name, START).await
     }
 
-    /// Its log, and its admin address.
-    fn launch_node(&mut self, name: &str) -> Result<(PathBuf, String)> {
+    /// Waits until a node says that it is ready.
+    ///
+    /// # Errors
+    /// It has ended, or is not within the limit; the message has its log.
+    pub async fn node_ready(&mut self, name: &str, limit: Duration) -> Result<()> {
+        let admin = self.admins.get(name).with_context(|| format!("no node {name}"))?.clone();
+        let began = std::time::Instant::now();
+        loop {
+            let process = self.nodes.get_mut(name).with_context(|| format!("no node {name}"))?;
+            let runs = process.runs()?;
+            ensure!(runs, "{name} ended: {}", self.log(name)?);
+            let asked = admin.clone();
+            if tokio::task::spawn_blocking(move || is_ready(&asked)).await?? {
+                return Ok(());
+            }
+            ensure!(began.elapsed() < limit, "{name} is not ready within {limit:?}: {}", self.log(name)?);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Starts a node of the topology, again if it ran before, and does not wait.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn launch_again(&mut self, name: &str) -> Result<()> {
         let (tier, index) = self.topology.node_named(name).with_context(|| format!("no node {name}"))?;
         let node = &self.topology.tier(tier).context("a tier")?.nodes[usize::from(index)];
         let log = self.folder.path().join(format!("{name}.log"));
         let config = self.folder.path().join(format!("{name}.toml"));
-        let region = &self.topology.regions[usize::from(tier.region)].name;
         let admin = free_address()?;
         let mut text = format!(
             "name = {name:?}\nlisten = {:?}\nadmin_listen = {admin:?}\ntopology = {:?}\n[translate]\n",
             node.address,
             self.topology_file.display().to_string()
         );
-        for (address, through) in self.links.seen_from(region) {
+        for (address, through) in self.network.seen_from(&Place::node(name)) {
             text.push_str(&format!("{address:?} = {through:?}\n"));
         }
         std::fs::write(&config, text)?;
         let path = config.display().to_string();
-        let process = Process::start(name, &tao_server()?, &["--config", &path], &log)?;
+        let clock =
+            self.clocks.as_ref().map(|clocks| clocks.environment(name)).transpose()?.unwrap_or_default();
+        let clock: Vec<(&str, &Path)> = clock.iter().map(|(name, value)| (*name, value.as_path())).collect();
+        // The old one first: it has the port.
+        self.nodes.remove(name);
+        let process = Process::start_with(name, &tao_server()?, &["--config", &path], &log, &clock)?;
         self.nodes.insert(name.to_owned(), process);
-        Ok((log, admin))
+        self.admins.insert(name.to_owned(), admin);
+        Ok(())
+    }
+
+    /// All links, and what is wrong with them.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The nodes' wall clocks, if they have any of their own.
+    pub(crate) fn clocks(&self) -> Option<&Clocks> {
+        self.clocks.as_ref()
+    }
+
+    /// Whether a kind of fault can happen here.
+    ///
+    /// # Errors
+    /// It can't; why.
+    pub fn can(&self, kind: FaultKind) -> std::result::Result<(), Impossible> {
+        let why = match kind {
+            FaultKind::Clock if clock_library().is_none() => {
+                "libfaketime is not installed (package faketime)".to_owned()
+            }
+            FaultKind::Clock if self.clocks.is_none() => {
+                "the cluster was started without RegionsOptions::clocks".to_owned()
+            }
+            FaultKind::FillDisk if !self.has_disks => can_mount()
+                .err()
+                .unwrap_or_else(|| "the cluster was started without RegionsOptions::disk_bytes".to_owned()),
+            FaultKind::StopReplication | FaultKind::DelayReplication if self.topology.regions.len() < 2 => {
+                "there are no replicas".to_owned()
+            }
+            FaultKind::Kill | FaultKind::Pause | FaultKind::Slow => return Ok(()),
+            FaultKind::Clock
+            | FaultKind::FillDisk
+            | FaultKind::StopReplication
+            | FaultKind::DelayReplication => return Ok(()),
+            _ if self.network.links().next().is_none() => {
+                "the cluster was started without links (RegionsOptions::links)".to_owned()
+            }
+            _ => return Ok(()),
+        };
+        Err(Impossible(why))
     }
 
     /// A client of each region, which knows the delays.
@@ -182,10 +275,13 @@ impl Regions {
     pub async fn client(&self, region: &str) -> Result<Client> {
         let known = self.topology.regions.iter().find(|known| known.name == region);
         let nodes = known.with_context(|| format!("no region {region}"))?.followers.iter();
-        let addresses = nodes.flat_map(|tier| &tier.nodes).map(|node| node.address.clone());
+        let place = Place::client(region);
+        // Seed nodes are dialed as given.
+        let addresses =
+            nodes.flat_map(|tier| &tier.nodes).map(|node| self.network.seen_address(&place, &node.address));
         let options = Options {
             region: Some(region.to_owned()),
-            translate: self.links.seen_from(region).collect(),
+            translate: self.network.seen_from(&place).collect(),
             ..Options::new(addresses)
         };
         Client::connect(options).await.with_context(|| format!("connect to {region}"))

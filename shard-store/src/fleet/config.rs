@@ -8,8 +8,10 @@ use super::binary::Flavour;
 /// What differs from server to server.
 pub(super) struct ServerSettings<'a> {
     pub(super) flavour: Flavour,
-    /// The server's own folder; data, temporary files, socket and logs are all below it.
+    /// The server's own folder, for temporary files and logs.
     pub(super) folder: &'a Path,
+    /// The folder of its data and socket.
+    pub(super) data: &'a Path,
     pub(super) port: u16,
     pub(super) server_id: u32,
     pub(super) buffer_pool_bytes: u64,
@@ -72,8 +74,7 @@ impl ServerSettings<'_> {
     /// The text of the server's `my.cnf`.
     pub(super) fn render(&self) -> String {
         let mut text = String::from("[mysqld]\n");
-        let data = self.folder.join("data");
-        set_path(&mut text, "datadir", &data);
+        set_path(&mut text, "datadir", self.data);
         set_path(&mut text, "tmpdir", &self.folder.join("tmp"));
         set_path(&mut text, "init_file", &self.folder.join("account.sql"));
         // Relative to datadir, in which the server runs: an absolute path might be longer than a socket address (107).
@@ -175,6 +176,7 @@ mod tests {
         let settings = ServerSettings {
             flavour,
             folder,
+            data: &folder.join("data"),
             port: 4711,
             server_id: 3,
             buffer_pool_bytes: 1,

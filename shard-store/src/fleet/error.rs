@@ -89,6 +89,14 @@ pub enum FleetError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The fleet was not started with what the call needs.
+    #[error("database server {index}: the fleet was started without {what}")]
+    NotPrepared {
+        /// Index of the server in the fleet.
+        index: usize,
+        /// What is missing.
+        what: &'static str,
+    },
     /// An administrator's call to a server failed.
     #[error("database server {index}: {source}")]
     Admin {

@@ -170,6 +170,41 @@ impl Drop for FolderGuard {
     }
 }
 
+/// A file system in memory that is unmounted when this value is dropped, or this process ends.
+#[derive(Debug)]
+pub(super) struct MountGuard {
+    guard: Child,
+    order: Option<ChildStdin>,
+}
+
+// === impl MountGuard ===
+
+impl MountGuard {
+    /// Mounts an empty file system of this size on `folder`, which is made if it is not there.
+    pub(super) fn create(folder: &Path, bytes: u64) -> io::Result<Self> {
+        let mut guard = script(include_str!("guard/disk.sh"))
+            .arg(folder)
+            .arg(bytes.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let (order, mut reply) = pipes(&mut guard)?;
+        let this = Self { guard, order: Some(order) };
+        match read_line(&mut reply)?.as_str() {
+            "ready" => Ok(this),
+            reason => Err(io::Error::other(reason.to_owned())),
+        }
+    }
+}
+
+impl Drop for MountGuard {
+    fn drop(&mut self) {
+        self.order = None;
+        reap(&mut self.guard);
+    }
+}
+
 fn script(text: &str) -> Command {
     let mut command = Command::new("sh");
     // From the root folder, so that no mount is kept busy.

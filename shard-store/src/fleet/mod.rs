@@ -19,8 +19,11 @@
 //! server `server-N/` with `data/`, `tmp/`, `my.cnf`, `account.sql`, `error.log` and, if it was rebuilt, `generation`.
 
 mod binary;
+mod clock;
 mod config;
+mod disk;
 mod error;
+mod faults;
 mod files;
 mod guard;
 mod identity;
@@ -44,10 +47,13 @@ use tao_schema::topology::ReplicationMode;
 pub use binary::{
     Flavour, MARIADB_VARIABLE, MYSQL_VARIABLE, REQUIRE_VARIABLE, SERVER_VARIABLE, ServerBinary, test_servers,
 };
+pub use clock::{clock_environment, write_clock_offset};
+pub use disk::can_mount;
 pub use error::FleetError;
 pub use files::ServerFiles;
 pub use identity::Dsn;
 
+use disk::Disk;
 use error::IoContext as _;
 use guard::FolderGuard;
 use identity::Identity;
@@ -81,6 +87,11 @@ pub struct FleetOptions {
     pub buffer_pool_bytes: u64,
     /// InnoDB redo log of each server, in bytes. Default: 16 MiB.
     pub redo_log_bytes: u64,
+    /// Gives each server's data a disk of this size of its own, in memory, that [`Fleet::fill_disk`] can fill. Needs root
+    /// (see [`can_mount`]) and a temporary folder. Default: none.
+    pub disk_bytes: Option<u64>,
+    /// `libfaketime`, so that each server has a wall clock of its own, for [`Fleet::set_clock_offset`]. Default: none.
+    pub clock_library: Option<PathBuf>,
     /// How long a server may take until it lets us in. Default: 60 s.
     pub start_timeout: Duration,
 }
@@ -93,6 +104,8 @@ pub struct Fleet {
     processes: Vec<Option<guard::ProcessGuard>>,
     servers: Vec<Server>,
     plan: Arc<Plan>,
+    // Before the folder that they are mounted in.
+    disks: Vec<Arc<Disk>>,
     folder: Option<FolderGuard>,
 }
 
@@ -121,6 +134,8 @@ impl FleetOptions {
             data_dir: None,
             buffer_pool_bytes: 128 << 20,
             redo_log_bytes: 16 << 20,
+            disk_bytes: None,
+            clock_library: None,
             start_timeout: Duration::from_secs(60),
         }
     }
@@ -188,9 +203,13 @@ impl Fleet {
                 options.servers()
             )));
         }
+        if options.disk_bytes.is_some() && options.data_dir.is_some() {
+            return Err(FleetError::BadOptions("data on disks in memory can't be kept".to_owned()));
+        }
         let groups = options.groups;
-        let (plan, folder) = blocking(move || prepare(options)).await?;
-        let mut fleet = Self { processes: Vec::new(), servers: Vec::new(), plan: Arc::new(plan), folder };
+        let (plan, disks, folder) = blocking(move || prepare(options)).await?;
+        let mut fleet =
+            Self { processes: Vec::new(), servers: Vec::new(), plan: Arc::new(plan), disks, folder };
         // All are taken before any is given away, so no two are the same.
         let ports = fleet.reserve_ports().at("find a free port for", &fleet.plan.root)?;
         let starts = ports.into_iter().enumerate();
@@ -312,12 +331,15 @@ impl Drop for Fleet {
         // Side by side first; dropping each then waits for it.
         self.processes.iter_mut().flatten().for_each(guard::ProcessGuard::order_kill);
         self.processes.clear();
+        self.disks.clear();
         self.folder = None;
     }
 }
 
-/// Folder, lock, credentials and template: all that comes before the first server. Blocks.
-fn prepare(options: FleetOptions) -> Result<(Plan, Option<FolderGuard>), FleetError> {
+type Prepared = (Plan, Vec<Arc<Disk>>, Option<FolderGuard>);
+
+/// Folder, lock, credentials, template and disks: all that comes before the first server. Blocks.
+fn prepare(options: FleetOptions) -> Result<Prepared, FleetError> {
     let (root, folder) = match &options.data_dir {
         Some(data_dir) => {
             let root = std::path::absolute(data_dir).at("find", data_dir)?;
@@ -335,7 +357,11 @@ fn prepare(options: FleetOptions) -> Result<(Plan, Option<FolderGuard>), FleetEr
     let identity = Identity::load(&root, &options.binary)?;
     identity.save(&root)?;
     let template = template::ensure(&options.binary)?;
-    Ok((Plan { options, root, template, identity, lock }, folder))
+    let plan = Plan { options, root, template, identity, lock };
+    let sizes = (0..plan.options.servers()).filter_map(|index| Some((index, plan.options.disk_bytes?)));
+    let disks = sizes.map(|(index, bytes)| Disk::mount(plan.disk(index), bytes).map(Arc::new));
+    let disks = disks.collect::<Result<_, _>>()?;
+    Ok((plan, disks, folder))
 }
 
 /// The servers of a killed fleet hold the lock until they have ended, so that no two ever share their files.

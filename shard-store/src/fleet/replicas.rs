@@ -18,6 +18,9 @@ use crate::store::StoreError;
 /// One connection of an administrator.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
+/// What a replica has fetched must be applied within this.
+const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+
 /// Through which address a replica (host group, place in the group) reaches its primary; `None`: its own. So a proxy may
 /// stand in between.
 pub type SourceThrough<'a> = &'a (dyn Fn(usize, usize) -> Option<SocketAddr> + Sync);
@@ -114,6 +117,18 @@ impl Fleet {
     /// The server does not answer, or follows nobody.
     pub async fn start_replication(&self, index: usize) -> Result<(), FleetError> {
         self.admin(index)?.start_replication().await.map_err(at(index))
+    }
+
+    /// Lets a replica apply everything so many seconds later than its primary committed it; 0: at once. In the lossless mode
+    /// what it has acknowledged is applied first.
+    ///
+    /// # Errors
+    /// The server does not answer, or follows nobody.
+    pub async fn delay_replication(&self, index: usize, seconds: u32) -> Result<(), FleetError> {
+        // Setting the delay throws away what was fetched and not applied; it is fetched again. But what a lossless primary
+        // was told to be safe here must not be away for a moment.
+        let drain = (!self.plan.options.mode.is_async()).then_some(DRAIN_LIMIT);
+        self.admin(index)?.delay_replication(seconds, drain).await.map_err(at(index))
     }
 
     /// Rebuilds a server: throws its data away and lets an empty one under a new server id replay the primary's log from

@@ -15,7 +15,7 @@ use super::config::ServerSettings;
 use super::error::{FleetError, IoContext as _};
 use super::guard::ProcessGuard;
 use super::identity::Dsn;
-use super::{FleetOptions, Identity, SERVERS_MAX, template};
+use super::{FleetOptions, Identity, SERVERS_MAX, clock, template};
 
 /// Between two attempts to log in to a starting server, and two looks at whether it still runs.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -148,7 +148,7 @@ fn launch(
 ) -> Result<(ProcessGuard, u64), FleetError> {
     let binary = &plan.options.binary;
     let folder = plan.folder(index);
-    let (data, tmp) = (folder.join("data"), folder.join("tmp"));
+    let (data, tmp) = (plan.data(index), folder.join("tmp"));
     if !data.is_dir() {
         fs::create_dir_all(&folder).at("create", &folder)?;
         template::copy(&plan.template, &data, plan.options.data_dir.is_some())?;
@@ -164,6 +164,7 @@ fn launch(
     let settings = ServerSettings {
         flavour: binary.flavour(),
         folder: &folder,
+        data: &data,
         port: port.number().at("look at a port of", &folder)?,
         server_id,
         buffer_pool_bytes: plan.options.buffer_pool_bytes,
@@ -179,8 +180,11 @@ fn launch(
     let held = plan.lock.try_clone().at("hold the lock of", &plan.root)?;
     // Free from here on; whoever is faster than our server makes it end, see `port_was_taken`.
     drop(port);
-    let process = ProcessGuard::spawn(&[binary.path(), &defaults], Path::new("/dev/null"), &log, held)
-        .at("run", binary.path())?;
+    let mut command = plan.clock_command(index)?;
+    command.extend([binary.path().to_owned(), defaults]);
+    let command: Vec<&Path> = command.iter().map(PathBuf::as_path).collect();
+    let process =
+        ProcessGuard::spawn(&command, Path::new("/dev/null"), &log, held).at("run", binary.path())?;
     Ok((process, log_start))
 }
 
@@ -197,6 +201,35 @@ impl Plan {
     /// The folder of a server.
     fn folder(&self, index: usize) -> PathBuf {
         self.root.join(format!("server-{index}"))
+    }
+
+    /// The folder on which its own disk is mounted, if it has one.
+    pub(super) fn disk(&self, index: usize) -> PathBuf {
+        self.folder(index).join("disk")
+    }
+
+    fn data(&self, index: usize) -> PathBuf {
+        let folder = self.options.disk_bytes.map_or_else(|| self.folder(index), |_| self.disk(index));
+        folder.join("data")
+    }
+
+    /// The file with the offset of a server's clock.
+    pub(super) fn clock(&self, index: usize) -> PathBuf {
+        self.folder(index).join("clock")
+    }
+
+    /// What a server is started with so that it has a clock of its own: nothing if it has none. The clock is right at first.
+    fn clock_command(&self, index: usize) -> Result<Vec<PathBuf>, FleetError> {
+        let Some(library) = &self.options.clock_library else { return Ok(Vec::new()) };
+        let file = self.clock(index);
+        clock::write_clock_offset(&file, 0).at("write", &file)?;
+        let mut command = vec![PathBuf::from("env")];
+        for (name, value) in clock::clock_environment(library, &file) {
+            let mut setting = std::ffi::OsString::from(format!("{name}="));
+            setting.push(value);
+            command.push(setting.into());
+        }
+        Ok(command)
     }
 
     /// Differs from that of every server of the fleet, and from those that this one had before its data was thrown away:
@@ -223,7 +256,7 @@ impl Plan {
 
     /// Throws away the data of a server that does not run: its next start begins with an empty one under a new id. Blocks.
     pub(super) fn wipe(&self, index: usize) -> Result<(), FleetError> {
-        let (data, generation) = (self.folder(index).join("data"), self.generation(index)? + 1);
+        let (data, generation) = (self.data(index), self.generation(index)? + 1);
         // First: a crash in between must not leave the old id on new data.
         let path = self.folder(index).join("generation");
         write_private(&path, &generation.to_string())?;

@@ -258,6 +258,26 @@ impl ServerAdmin {
         Ok(())
     }
 
+    /// Lets this replica apply everything so many seconds after its source committed it; 0: at once. What was fetched and not
+    /// applied yet is fetched again, unless it is to be drained, in so much time at most.
+    ///
+    /// # Errors
+    /// `Rejected`: it follows nobody. Else as [`ServerAdmin::stop_replication`].
+    pub async fn delay_replication(&self, seconds: u32, drain: Option<Duration>) -> Result<(), StoreError> {
+        self.stop_replication(drain.is_some(), drain.unwrap_or_default()).await?;
+        let mut session = self.session().await?;
+        let dialect = session.dialect;
+        if following(&mut session).await?.is_none() {
+            let message = format!("{}: follows nobody", self.server);
+            return Err(StoreError::new(StoreErrorKind::Rejected, message));
+        }
+        let text = dialect.change_delay.body().replace("{seconds}", &seconds.to_string());
+        session.run_text(&dialect.change_delay, &text).await?;
+        session.run(&dialect.start).await?;
+        session.close().await;
+        Ok(())
+    }
+
     /// Starts replication again from the source that the server remembers.
     ///
     /// # Errors
