@@ -49,7 +49,7 @@ impl Network {
     ///
     /// # Errors
     /// The system gives no threads.
-    pub(crate) fn new(seed: u64) -> Result<Self> {
+    pub fn new(seed: u64) -> Result<Self> {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(THREADS).thread_name("links").enable_all().build()?;
         Ok(Self {
@@ -62,18 +62,15 @@ impl Network {
     }
 
     /// Says in which region an end lies.
-    pub(crate) fn place(&mut self, place: Place, region: &str) {
+    pub fn place(&mut self, place: Place, region: &str) {
         self.regions.insert(place, region.to_owned());
     }
 
-    /// Opens a link, unless there is one.
-    pub(crate) async fn open(
-        &mut self,
-        from: &Place,
-        to: &Place,
-        address: &str,
-        latency: Duration,
-    ) -> Result<()> {
+    /// Opens a link through which `from` reaches an address of `to`, unless there is one.
+    ///
+    /// # Errors
+    /// The address is none, or no port can be had.
+    pub async fn open(&mut self, from: &Place, to: &Place, address: &str, latency: Duration) -> Result<()> {
         let key = (from.clone(), to.clone());
         if self.links.contains_key(&key) {
             return Ok(());

@@ -24,6 +24,8 @@ mod config;
 mod disk;
 mod error;
 mod faults;
+#[cfg(test)]
+mod faults_tests;
 mod files;
 mod guard;
 mod identity;

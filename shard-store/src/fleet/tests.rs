@@ -97,8 +97,8 @@ async fn a_named_folder_is_kept_and_used_again() {
 #[tokio::test]
 async fn a_port_lost_between_reservation_and_start_is_replaced() {
     for binary in test_servers().unwrap() {
-        let (plan, folder) = prepare(FleetOptions::new(binary, 1)).unwrap();
-        let fleet = Fleet { processes: Vec::new(), servers: Vec::new(), plan: Arc::new(plan), folder };
+        let (plan, disks, folder) = prepare(FleetOptions::new(binary, 1)).unwrap();
+        let fleet = Fleet { processes: Vec::new(), servers: Vec::new(), plan: Arc::new(plan), disks, folder };
         let (thief, port) = ReservedPort::take(None).unwrap().stolen().unwrap();
         let running = fleet.start_anywhere(0, port).await.unwrap();
         assert_ne!(running.port, thief.local_addr().unwrap().port());
