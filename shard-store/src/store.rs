@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tao_schema::error::{Error, ErrorCode};
 use tao_schema::ids::{EdgeKey, Epoch, ListKey, ObjectId, Position, Seq, ShardId, Time};
+use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::{EdgeValue, ListRow, ObjectRow, ShardState};
 
 use crate::write::{Batch, BatchResult};
@@ -259,6 +260,7 @@ impl From<StoreError> for Error {
         let code = match error.kind {
             StoreErrorKind::Rejected => ErrorCode::Internal,
             StoreErrorKind::Unavailable => ErrorCode::Unavailable,
+            StoreErrorKind::Uncertain if planted(Bug::UncertainSaidFailed) => ErrorCode::Unavailable,
             StoreErrorKind::Uncertain => ErrorCode::OutcomeUnknown,
             StoreErrorKind::Incompatible => ErrorCode::Corrupt,
         };

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use tao_schema::ids::ShardId;
+use tao_schema::planted::{Bug, planted};
 use tao_schema::wire::proto;
 use tao_schema::{Error, ErrorCode, Result};
 use tokio::task::AbortHandle;
@@ -207,6 +208,9 @@ impl Flight {
                     // sleeps, the monotonic one may not; claiming too much age is safe, too little is not.
                     let wall = began_wall.elapsed().unwrap_or(Duration::ZERO);
                     let age = now.saturating_duration_since(*began).max(wall);
+                    if planted(Bug::RetryWithNewId) {
+                        request.request_id = rand::random::<[u8; 16]>().to_vec();
+                    }
                     request.age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX).max(1);
                 }
                 proto::request::Op::Write(request)

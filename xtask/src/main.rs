@@ -1,7 +1,8 @@
-//! Chores of this repository: `cargo xtask test`, `cargo xtask soak`, `cargo xtask tidy`, `cargo xtask setup`.
+//! Chores of this repository: `cargo xtask test`, `cargo xtask soak`, `cargo xtask bugs`, `cargo xtask tidy`, `cargo xtask setup`.
 #![expect(clippy::print_stdout, reason = "a program for a terminal; what it does is its output")]
 
 mod arrows;
+mod bugs;
 mod checks;
 mod setup;
 mod tidy;
@@ -33,6 +34,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Plant bugs, one after the other, and see whether the suite catches them.
+    Bugs(bugs::Options),
     /// Install what the tests need (a MariaDB server) if nothing of it is there and it may be installed.
     Setup,
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Chore::Test => checks::run_all(&root),
         Chore::Tidy => checks::tidy(&root),
         Chore::Soak { options } => checks::soak(&root, &options),
+        Chore::Bugs(options) => bugs::run(&root, &options),
         Chore::Setup => setup::ensure_server().map(|server| println!("database server: {server}")),
     };
     match result {

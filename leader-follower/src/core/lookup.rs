@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tao_schema::ids::{Epoch, Position, Seq, ShardId};
+use tao_schema::planted::{Bug, planted};
 
 use super::epochs::Lineage;
 use super::shard::ShardCore;
@@ -75,7 +76,8 @@ impl View {
     /// Whether the view alone tells what a reader that demands `at_least` can compare. Else only the core can, which has
     /// the history of the epochs. A core that knows no epoch yet has nothing to compare.
     pub(super) fn comparable(&self, at_least: Option<Position>) -> bool {
-        at_least.is_none_or(|token| token.epoch == self.epoch) || self.epoch == Epoch(0)
+        let same_epoch = |token: Position| token.epoch == self.epoch || planted(Bug::TokenWithoutEpoch);
+        at_least.is_none_or(same_epoch) || self.epoch == Epoch(0)
     }
 
     /// What the entry answers to a reader whose token is of this lineage. `watermark` was read before the entry was
@@ -85,7 +87,7 @@ impl View {
             return Lookup::Miss(MissReason::Absent);
         };
         let as_of = Position { shard: self.shard, epoch: self.epoch, seq: self.watermark.max(entry.as_of) };
-        if at_least.is_some_and(|token| as_of.seq < token.seq) {
+        if at_least.is_some_and(|token| as_of.seq < token.seq) && !planted(Bug::IgnoreToken) {
             return Lookup::Miss(MissReason::Stale { have: as_of });
         }
         Lookup::Hit { entry, as_of }

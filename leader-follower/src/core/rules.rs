@@ -1,5 +1,7 @@
-//! Switches for rules, so that tests can show what each of them prevents. In a build without tests all rules hold and
-//! the switches are gone.
+//! Switches for rules, so that tests can show what each of them prevents: here, by themselves, or in the whole program as
+//! planted bugs. In a build without either all rules hold and the switches are gone.
+
+use tao_schema::planted::{Bug, planted};
 
 /// A rule that tests can take out. Named after what it demands; the model's name of its absence in parentheses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,7 +39,6 @@ pub(crate) enum Rule {
     /// R15: too many floors become one (m7_evict: they are dropped).
     Collapse,
     /// R18a: the whole change of a seq (m3_half).
-    #[cfg_attr(not(test), expect(dead_code, reason = "looked at by code of test builds alone"))]
     WholeChange,
     /// R18a under R12: what an answer brings is a fill like any other (m3_blind).
     AnswerIsFill,
@@ -83,19 +84,57 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// Whether `rule` holds.
-    #[cfg(not(test))]
-    pub(crate) const fn hold(self, _rule: Rule) -> bool {
-        true
-    }
-
-    #[cfg(test)]
-    pub(crate) const fn hold(self, rule: Rule) -> bool {
-        self.off & (1 << rule as u32) == 0
+    #[inline]
+    pub(crate) fn hold(self, rule: Rule) -> bool {
+        #[cfg(test)]
+        if self.off & (1 << rule as u32) != 0 {
+            return false;
+        }
+        !rule.broken_by().is_some_and(planted)
     }
 
     /// All rules but one; and but the defence that would hide what that one prevents.
     #[cfg(test)]
     pub(crate) const fn without(rule: Rule) -> Self {
         Self { off: 1 << rule as u32 | 1 << Rule::Consistency as u32 }
+    }
+}
+
+impl Rule {
+    /// The planted bug that takes this rule out.
+    const fn broken_by(self) -> Option<Bug> {
+        Some(match self {
+            Self::RingReaches => Bug::FillOlderThanRing,
+            Self::RollForward => Bug::AcceptOlderFill,
+            Self::FillLineage => Bug::FillOfLostEpoch,
+            Self::FillState => Bug::FillOfGoneShard,
+            Self::OldChanges => Bug::OldChangeApplied,
+            Self::AbsenceCounts => Bug::StaleNegative,
+            Self::PreviousVersion => Bug::ListChangeOutOfOrder,
+            Self::Boundary => Bug::InsertBelowBoundary,
+            Self::AnswerFloor => Bug::NoFloorForWrites,
+            Self::ShownFloor => Bug::NoFloorForShown,
+            Self::StoreFloor => Bug::StoreBelowFloor,
+            Self::AskFloor => Bug::FillIgnoresRing,
+            Self::Collapse => Bug::FloorsEvicted,
+            Self::WholeChange => Bug::HalfChange,
+            Self::AnswerIsFill => Bug::AnswerStoredBlindly,
+            Self::Contiguous => Bug::SkipGap,
+            Self::LostTrust => Bug::ServeWithoutStream,
+            Self::CatchUp => Bug::ServeBeforeCatchUp,
+            Self::ResetVoids => Bug::ResetKeepsEntries,
+            Self::AheadWaits => Bug::ResetWhoIsAhead,
+            Self::NeverBack => Bug::WatermarkFalls,
+            Self::ForgetVoids => Bug::AbsenceForgotten,
+            Self::HeartbeatSeq => Bug::HeartbeatSeqIgnored,
+            Self::VisibleOnly => Bug::PublishBeforeVisible,
+            Self::ReplayReaches => Bug::HalfReplayTrusted,
+            Self::EpochEnds => Bug::LostTokenSatisfied,
+            Self::EpochFlush => Bug::KeepBeyondEpochEnd,
+            Self::FloorsEnd => Bug::FloorBeyondEpochEnd,
+            Self::WholeHistory => Bug::HistoryWithGap,
+            // Only a defence; what tests alone can take out.
+            Self::Consistency | Self::AbsoluteCount | Self::WatermarkFirst => return None,
+        })
     }
 }

@@ -3,6 +3,7 @@
 use tao_schema::edges::{PackedEdges, PackedEdgesBuilder};
 use tao_schema::ids::{ObjectId, Seq, Time};
 use tao_schema::ops::{Answer, ReadOp};
+use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::ListRow;
 
 use super::{Body, Entry};
@@ -48,7 +49,8 @@ fn range(list: &ListRow, pos: u32, limit: u32, query_limit: u32) -> Serve {
     };
     // `pos < end`, so `wanted <= limit`: it fits.
     let found = list.edges.range(pos as usize, wanted as usize);
-    if found.count() as u64 == wanted { edges(list, found) } else { deeper(list, end, query_limit) }
+    let whole = found.count() as u64 == wanted || (planted(Bug::RangeOneShort) && !found.is_empty());
+    if whole { edges(list, found) } else { deeper(list, end, query_limit) }
 }
 
 /// Edges with `high >= time >= low`.
@@ -65,7 +67,7 @@ fn time_range(list: &ListRow, high: Time, low: Time, limit: u32, query_limit: u3
         held += 1;
         last = Some(edge.time);
         // Strictly: at the boundary's own time there may be more edges below it (H18).
-        if edge.time < low {
+        if edge.time < low || (planted(Bug::LowBoundExcluded) && edge.time == low) {
             proven = true;
             break;
         }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 use parking_lot::Mutex;
 use tao_schema::ids::{Epoch, Position, Seq, ShardId};
+use tao_schema::planted::{Bug, planted};
 
 use super::lookup::View;
 use super::{CoreOptions, Entries, Key, LineageProblem, Lookup, MissReason, ShardCore};
@@ -82,13 +83,16 @@ impl SharedShard {
                 .view()
                 .map_or(Lookup::Miss(MissReason::NoStream), |(view, _)| view.judge(entry, at_least));
         }
-        if let Some((view, stamp)) = self.view()
+        if let Some((mut view, stamp)) = self.view()
             && view.comparable(at_least)
         {
             if !view.continuous {
                 return Lookup::Miss(MissReason::NoStream);
             }
             let entry = entries.get(key);
+            if planted(Bug::TornClaim) {
+                view.watermark = Seq(self.watermark.load(Ordering::Acquire));
+            }
             if self.unchanged(stamp) {
                 return view.judge(entry, at_least);
             }

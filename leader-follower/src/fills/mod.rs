@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tao_schema::ids::Seq;
+use tao_schema::planted::{Bug, planted};
 use tao_schema::{Error, ErrorCode};
 use tokio::sync::watch;
 
@@ -168,7 +169,9 @@ impl<K: Eq + Hash, V> FillGuard<K, V> {
 impl<K: Eq + Hash, V> Drop for FillGuard<K, V> {
     fn drop(&mut self) {
         // After `finish` the key may already be another guard's: only the own registration is removed.
-        self.table.remove_own(&self.key, &self.results);
+        if !planted(Bug::AbandonedFillStays) {
+            self.table.remove_own(&self.key, &self.results);
+        }
         self.table.in_flight.fetch_sub(1, Ordering::Relaxed);
         // `results` is dropped next; that wakes the waiters who have seen no result.
     }
@@ -183,7 +186,9 @@ impl<V: Clone> FillWaiter<V> {
             return Waited::Abandoned;
         };
         match result.as_ref().map(|result| &result.outcome) {
-            Some(Ok((as_of, value))) if *as_of >= need => Waited::Ready(value.clone()),
+            Some(Ok((as_of, value))) if *as_of >= need || planted(Bug::SharedFillTooOld) => {
+                Waited::Ready(value.clone())
+            }
             Some(Ok((as_of, _))) => Waited::TooOld(*as_of),
             Some(Err(error)) => Waited::Failed(error.clone()),
             None => Waited::Abandoned,

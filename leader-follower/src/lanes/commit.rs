@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tao_schema::ids::{EdgeKey, Position, ShardId};
+use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::ShardChange;
 use tao_schema::{Error, ErrorCode};
 use tao_shard_store::store::SharedStore;
@@ -67,11 +68,18 @@ impl Shared {
             let ops = jobs.iter().map(|job| job.ops).sum();
             match self.transact(batch, ops).await {
                 Ok(result) => busy.extend(self.settle(jobs, result)),
-                Err(error) if error.kind == StoreErrorKind::Rejected && jobs.len() > 1 => {
+                Err(error)
+                    if error.kind == StoreErrorKind::Rejected
+                        && jobs.len() > 1
+                        && !planted(Bug::PoisonFailsBatch) =>
+                {
                     self.metrics.splits.inc();
                     // The earlier half first: order within a shard stays.
                     let later = jobs.split_off(jobs.len() / 2);
                     parts.extend([later, jobs]);
+                    if planted(Bug::LaterHalfFirst) {
+                        parts.reverse();
+                    }
                 }
                 Err(error) => self.fail(jobs, error),
             }
@@ -111,7 +119,9 @@ impl Shared {
     fn settle(&self, jobs: Vec<Queued>, result: BatchResult) -> Vec<Queued> {
         let mut changes: HashMap<ShardId, Arc<ShardChange>, foldhash::fast::RandomState> = HashMap::default();
         for change in result.changes {
-            self.sink.committed(&change);
+            if !planted(Bug::CommitNotPublished) {
+                self.sink.committed(&change);
+            }
             changes.insert(change.shard, change);
         }
         let mut busy = Vec::new();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tao_schema::ids::{Position, ShardId};
 use tao_schema::ops::{Demand, Freshness};
+use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::ShardState;
 use tao_schema::{Error, ErrorCode, Result};
 
@@ -69,7 +70,11 @@ impl Inner {
     /// How old this leader's knowledge of a shard is; `None`: nobody can tell. A fence in its log ends it: what is
     /// committed after that is in another log (R20, H23).
     pub(super) fn age(&self, place: &Place<'_>, slot: &Slot) -> Option<Duration> {
-        if slot.state() == ShardState::Serving { place.group.health.age() } else { None }
+        if slot.state() == ShardState::Serving || planted(Bug::AgeAcrossFence) {
+            place.group.health.age()
+        } else {
+            None
+        }
     }
 
     /// Whether memory may answer those who demand nothing.

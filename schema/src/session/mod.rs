@@ -11,6 +11,7 @@ use std::time::Duration;
 pub use self::fold::{Folding, NoRoom};
 use crate::ids::{Epoch, HostGroupId, Position, PrimaryTime, Seq, ShardId};
 use crate::ops::Demand;
+use crate::planted::{Bug, planted};
 
 /// The positions that a user has written or read: one for each (shard, epoch), and a time floor for each host group.
 ///
@@ -144,7 +145,7 @@ impl Session {
 
     /// Notes everything that another session has seen.
     pub fn merge(&mut self, other: &Self) {
-        for (&(shard, epoch), seen) in &other.seen {
+        for (&(shard, epoch), seen) in other.seen.iter().skip(usize::from(planted(Bug::MergeDropsShard))) {
             self.note(Position { shard, epoch, seq: seen.seq }, seen.when);
         }
         for (&group, theirs) in &other.groups {

@@ -8,6 +8,7 @@
 use tao_schema::error::{Error, Result};
 use tao_schema::ids::{EdgeKey, Epoch, Position, Seq};
 use tao_schema::ops::Effect;
+use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::EdgeValue;
 
 use super::rows::{OutboxRow, Tombstone};
@@ -42,7 +43,7 @@ impl Workspace<'_> {
         }
         self.write_other(other, value, origin)?;
         // What an earlier transaction left to be brought over is overtaken (H28).
-        if !same_shard {
+        if !same_shard && !planted(Bug::OvertakenRowStays) {
             self.outbox.set(edge, None)?;
         }
         Ok(())
@@ -71,7 +72,8 @@ impl Workspace<'_> {
             return Err(Error::internal(message));
         }
         // Old news: a late drainer, or the same row drained twice (H26).
-        if self.known_origin(edge).is_some_and(|known| known >= (origin.epoch, origin.seq)) {
+        let known = self.known_origin(edge).filter(|_| !planted(Bug::OldInverseApplied));
+        if known.is_some_and(|known| known >= (origin.epoch, origin.seq)) {
             return Ok(Effect::Nothing);
         }
         self.write_other(edge, value, origin)
@@ -80,7 +82,8 @@ impl Workspace<'_> {
     pub(super) fn outbox_done(&mut self, edge: EdgeKey, origin: Position) -> Result<Effect> {
         let Some(row) = self.outbox.get(&edge)? else { return Ok(Effect::Nothing) };
         // A newer state has taken the row: it is still to be brought over.
-        if (row.epoch, row.seq) != (origin.epoch, origin.seq) || origin.shard != edge.id1.shard() {
+        let newer = (row.epoch, row.seq) != (origin.epoch, origin.seq) && !planted(Bug::NewerRowRemoved);
+        if newer || origin.shard != edge.id1.shard() {
             return Ok(Effect::Nothing);
         }
         self.outbox.set(edge, None)?;
@@ -108,7 +111,7 @@ impl Workspace<'_> {
             }
             None => {
                 let existed = self.remove_edge(other)?;
-                if crosses {
+                if crosses && !planted(Bug::NoTombstone) {
                     let row = Tombstone { epoch: origin.epoch, seq: origin.seq, at: self.now };
                     self.tombstones.set(other, Some(row))?;
                     self.touch(other.id1.shard());

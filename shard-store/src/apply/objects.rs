@@ -5,6 +5,7 @@ use tao_schema::fields::EncodedFields;
 use tao_schema::ids::{FieldId, ObjectId, ObjectType, Seq, ShardId};
 use tao_schema::limits::MAX_OBJECT_BYTES;
 use tao_schema::ops::{Effect, Outcome};
+use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::ObjectRow;
 
 use super::read_set::past_chosen;
@@ -58,7 +59,7 @@ impl Workspace<'_> {
             }
             local += 1;
             if self.objects.get(&id)?.is_none() {
-                self.unit.next_id = Some((shard, local));
+                self.unit.next_id = (!planted(Bug::IdsReissued)).then_some((shard, local));
                 return Ok(id);
             }
         }
@@ -100,7 +101,10 @@ impl Workspace<'_> {
 
     /// Writes an object in this batch's version.
     fn put_object(&mut self, id: ObjectId, row: ObjectRow) -> Result<()> {
-        let version = self.next_position(id.shard())?.seq;
+        let mut version = self.next_position(id.shard())?.seq;
+        if planted(Bug::VersionNotBumped) {
+            version = self.objects.get(&id)?.map_or(version, |old| old.version);
+        }
         self.objects.set(id, Some(ObjectRow { version, ..row }))?;
         self.touch(id.shard());
         Ok(())

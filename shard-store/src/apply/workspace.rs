@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tao_schema::error::{Error, ErrorCode, Result};
 use tao_schema::ids::{AssocType, EdgeKey, ListKey, ObjectId, Position, ShardId};
 use tao_schema::ops::Outcome;
+use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::{ChangeItem, ListChange, ObjectRow, ShardChange};
 
 use super::admission::{Admission, Verdict, replay};
@@ -138,7 +139,9 @@ impl<'a> Workspace<'a> {
                 }
             }
             Err(error) => {
-                self.objects.take_back();
+                if !planted(Bug::RefusedUnitStays) {
+                    self.objects.take_back();
+                }
                 self.edges.take_back();
                 self.counts.take_back();
                 self.tombstones.take_back();
@@ -317,7 +320,8 @@ fn request_row(position: Position, units: &[WriteUnit], results: &[UnitResult]) 
             _ => None,
         })
         .collect();
-    (!outcomes.is_empty()).then(|| RequestRow::encode(position, &outcomes))
+    (!outcomes.is_empty() && !planted(Bug::RequestsForgotten))
+        .then(|| RequestRow::encode(position, &outcomes))
 }
 
 /// No data row is written without its shard row (R2): a unit whose key lies elsewhere is refused.

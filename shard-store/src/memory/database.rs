@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, MutexGuard};
 use tao_schema::ids::ShardId;
+use tao_schema::planted::{Bug, planted};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -242,6 +243,9 @@ impl MemoryDatabase {
             visible
         };
         self.wake();
+        if planted(Bug::AckBeforeCommit) {
+            return Ok(true);
+        }
         visible.await.map(|()| true).map_err(|_| {
             StoreError::new(StoreErrorKind::Uncertain, "the connection broke while COMMIT was under way")
         })

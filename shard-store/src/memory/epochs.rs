@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tao_schema::ids::{Epoch, ShardId};
+use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::ShardState;
 
 use super::database::{LockKey, MemoryDatabase, Rights};
@@ -70,7 +71,7 @@ fn promotion(
         let new_state = row.state != ShardState::Serving;
         let first_seq = row.seq.next();
         let seq = if new_state { first_seq } else { row.seq };
-        let next_id = row.next_id + SKIPPED_IDS;
+        let next_id = row.next_id + if planted(Bug::IdsReissuedAfterPromotion) { 0 } else { SKIPPED_IDS };
         let row = LockedShard { shard: *shard, epoch: *new, seq, state: ShardState::Serving, next_id };
         opened.push((row, first_seq, new_state));
     }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::database::{MemoryDatabase, State};
 use super::log::{Cursor, Lost, Transaction};
 use crate::log::{LogPosition, LogTail, TailError, TailErrorKind, TailEvent, TailStart};
+use tao_schema::planted::{Bug, planted};
 
 /// Transactions in one answer.
 const MOST_TRANSACTIONS: usize = 256;
@@ -39,6 +40,12 @@ impl MemoryTail {
         if state.down || !store.reachable.load(Ordering::SeqCst) {
             return Err(ended(database, Lost::Broken));
         }
+        let start = match start {
+            TailStart::Back(_) if planted(Bug::StartAtPresent) => {
+                TailStart::After(state.log.executed().clone())
+            }
+            start => start,
+        };
         let (cursor, position) = match start {
             TailStart::After(position) => {
                 let cursor = state.log.after(&position).map_err(|lost| ended(database, lost))?;

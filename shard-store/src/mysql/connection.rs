@@ -14,6 +14,7 @@ use super::error::Failure;
 use super::options::Options;
 use super::statements::{COMMIT, ISOLATION, ROLLBACK, SESSION_READER, SESSION_WRITER, Sql};
 use crate::store::{StoreError, StoreErrorKind};
+use tao_schema::planted::{Bug, planted};
 
 /// Prepared statements that a connection keeps: more than there are, so that none is prepared twice.
 const STATEMENTS: usize = 256;
@@ -69,7 +70,7 @@ impl Connections {
             connect_timeout: options.connect_timeout,
             statement_timeout: options.statement_timeout,
             lock_wait: options.lock_wait,
-            wait_timeout,
+            wait_timeout: if planted(Bug::ZombieLocks) { Duration::from_secs(28_800) } else { wait_timeout },
             permits: Arc::new(Semaphore::new(count)),
             idle: Mutex::new(Vec::with_capacity(count)),
         })
@@ -156,7 +157,9 @@ impl Connections {
     async fn connect(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Result<Lease, Failure> {
         let session = async {
             let mut conn = Conn::new(self.opts.clone()).await?;
-            conn.query_drop(ISOLATION.body()).await?;
+            if !planted(Bug::RepeatableRead) {
+                conn.query_drop(ISOLATION.body()).await?;
+            }
             let setup = match self.role {
                 Role::Writer => &SESSION_WRITER,
                 Role::Reader => &SESSION_READER,

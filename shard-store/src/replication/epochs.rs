@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use mysql_async::OptsBuilder;
 use tao_schema::ids::{Epoch, Seq, ShardId};
+use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::{EpochStart, ShardState};
 
 use super::session::Session;
@@ -70,6 +71,7 @@ impl ServerAdmin {
             return Err(rejected(&session, format!("follows {source}: let it forget its source first")));
         }
         session.run(&session.dialect.admin_only).await?;
+        let skip_ids = if planted(Bug::IdsReissuedAfterPromotion) { 0 } else { skip_ids };
         let opened = transact(&mut session, owned, skip_ids).await;
         if opened.is_err() {
             // A connection of its own: what the first one is still doing ends with it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use prost::Message as _;
 use tao_schema::ids::{Seq, ShardId};
+use tao_schema::planted::{Bug, planted};
 use tao_schema::wire::proto::cached_entry::{Key, Row};
 use tao_schema::wire::proto::{self, CachedEntry, fill_reply, fill_request};
 
@@ -103,7 +104,7 @@ fn compare(entry: &CachedEntry, reply: &proto::FillReply) -> Verdict {
         }
         _ => (false, 0),
     };
-    if equal {
+    if equal || planted(Bug::CheckComparesNothing) {
         return Verdict::Equal;
     }
     if claims < snapshot {

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::join_all;
 use serde::Serialize;
 use tao_schema::ids::{Epoch, HostGroupId};
+use tao_schema::planted::{Bug, planted};
 use tao_schema::topology::{HostGroup, ReplicationMode, Topology};
 use tao_shard_store::replication::{EpochChange, Side, SourceAddress};
 
@@ -349,7 +350,7 @@ async fn gather(
     for replica in replicas.iter().filter(|replica| replica.region != new.region) {
         let more = replica.admin.executed().await?;
         let missing = more.without(&new.admin.executed().await?);
-        if missing.is_empty() || new.role()?.following.is_none() {
+        if missing.is_empty() || new.role()?.following.is_none() || planted(Bug::PromotedTheOlder) {
             // One that has forgotten its source may have opened its epochs in an earlier run, and follows nobody again.
             continue;
         }

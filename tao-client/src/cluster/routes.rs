@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tao_schema::ids::ShardId;
+use tao_schema::planted::{Bug, planted};
 use tao_schema::session::Place;
 use tao_schema::topology::{Placement, TierRef, Topology};
 use tao_schema::{Error, ErrorCode, Result};
@@ -43,7 +44,7 @@ impl Routes {
         // A stable sort: within each class the order of the topology stays.
         tiers.sort_by_key(|(at, tier)| {
             let preferred = options.tier.as_ref() == Some(&tier.name);
-            (!preferred, home.is_some_and(|home| home != at.region))
+            (!preferred, home.is_some_and(|home| (home != at.region) != planted(Bug::OtherRegionFirst)))
         });
         let tiers = tiers
             .into_iter()

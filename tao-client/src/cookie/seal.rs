@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ring::hmac;
+use tao_schema::planted::{Bug, planted};
 use tao_schema::session::Session;
 
 use super::{CookieError, CookieKeys};
@@ -77,7 +78,10 @@ impl Seal {
         let key = self.keys.verifying(*key).ok_or(CookieError::UnknownKey { key: *key })?;
         let signed = self.signed_parts(&bytes[..bytes.len() - TAG_BYTES]).concat();
         // In constant time.
-        hmac::verify(key, &signed, tag).map_err(|_| CookieError::Forged)?;
+        let forged = hmac::verify(key, &signed, tag).is_err();
+        if forged && !planted(Bug::ForgedCookieTaken) {
+            return Err(CookieError::Forged);
+        }
 
         let until = prost::encoding::decode_varint(&mut content).map_err(|_| CookieError::Malformed)?;
         let master_until = match until {

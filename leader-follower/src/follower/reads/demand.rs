@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tao_schema::ids::Position;
 use tao_schema::ops::{Demand, Freshness};
+use tao_schema::planted::{Bug, planted};
 use tao_schema::{Error, ErrorCode};
 
 use crate::core::LineageProblem;
@@ -48,7 +49,7 @@ impl Shared {
     /// or this whole node has slept, or those before it have (R21).
     #[inline]
     pub(super) fn proof(&self, slot: &ShardSlot, demand: &Demand, held: Held) -> Proof {
-        if held.known.age(held.now) > self.max_age {
+        if held.known.age(held.now) > self.max_age && !planted(Bug::AgeNeverExpires) {
             return Proof::Up(ReadResult::Aged);
         }
         if demand.freshness == Freshness::Any && demand.not_before.is_none() && demand.lineage.is_empty() {
@@ -63,10 +64,12 @@ impl Shared {
         }
         if let Freshness::Within(limit) = demand.freshness
             && held.known.age(held.now) > micros(limit)
+            && !planted(Bug::BoundIgnored)
         {
             return Proof::Up(ReadResult::Bounded);
         }
-        if demand.not_before.is_some_and(|time| held.known.up_to() < time) {
+        if demand.not_before.is_some_and(|time| held.known.up_to() < time) && !planted(Bug::TimeFloorIgnored)
+        {
             return Proof::Up(ReadResult::NotBefore);
         }
         self.proof_of_lineage(slot, &demand.lineage)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tao_schema::ids::{HostGroupId, Position, ShardId};
+use tao_schema::planted::{Bug, planted};
 use tao_schema::stream::GroupAge;
 
 use super::{Phase, Subscriptions};
@@ -33,7 +34,10 @@ impl Subscriptions {
         probe: u64,
         ages: Vec<GroupAge>,
     ) {
-        let asked = self.answered(name, probe);
+        let mut asked = self.answered(name, probe);
+        if planted(Bug::AgeFromArrival) {
+            asked = asked.map(|_| self.shared.clock.now());
+        }
         let mut whole: Vec<ShardId> = Vec::new();
         for position in positions {
             if self.on_heartbeat(name, position) && asked.is_some() {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tao_schema::ids::{EdgeKey, Epoch, Position, ShardId};
+use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::ShardChange;
 use tao_schema::{Error, ErrorCode, Result};
 use tao_shard_store::store::PendingInverse;
@@ -184,7 +185,7 @@ impl Inverses {
 
     /// The next step of a row: to the other side, or, if that is done, the removal of the outbox row.
     fn dispatch(self: &Arc<Self>, carry: Arc<Carry>) {
-        if carry.applied.load(Ordering::Acquire) {
+        if carry.applied.load(Ordering::Acquire) || planted(Bug::OutboxRowLost) {
             self.mark_done(carry);
             return;
         }

@@ -8,6 +8,7 @@ use super::call::{bounded, bounded_tail, unreachable};
 use super::feed::Feed;
 use super::{Cause, GroupTail, TailState};
 use crate::core::ShardCore;
+use tao_schema::planted::{Bug, planted};
 
 /// A server of the host group.
 #[derive(Clone)]
@@ -78,7 +79,7 @@ impl GroupTail {
             return Ok(None);
         };
         let extra = ours.without(&theirs);
-        Ok((!extra.is_empty()).then(|| {
+        Ok((!extra.is_empty() && !planted(Bug::SurvivorAhead)).then(|| {
             let region = primary.region.unwrap_or_default();
             format!("this region's server has transactions that the primary in {region} lacks: {extra}; rebuild it")
         }))

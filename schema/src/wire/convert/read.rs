@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{ObjectId, Position, PrimaryTime, Seq, Time};
 use crate::limits::{MAX_ID2_SET, MAX_LINEAGE};
 use crate::ops::{Answer, Demand, Explain, Freshness, ReadOp, ReadReply, ReadRequest, Source};
+use crate::planted::{Bug, planted};
 use crate::rows::ObjectRow;
 use crate::wire::proto::read_request::{Freshness as WireFreshness, Op};
 use crate::wire::proto::{self, read_reply::Result as Wire};
@@ -16,7 +17,10 @@ impl From<ReadRequest> for proto::ReadRequest {
         Self {
             op: Some(request.op.into()),
             at_least: request.demand.at_least.map(Into::into),
-            lineage: request.demand.lineage.into_iter().map(Into::into).collect(),
+            lineage: match planted(Bug::LineageLostOnWire) {
+                true => Vec::new(),
+                false => request.demand.lineage.into_iter().map(Into::into).collect(),
+            },
             not_before_ms: request.demand.not_before.map(|time| time.0),
             freshness: freshness_to_proto(request.demand.freshness),
             explain: request.explain,

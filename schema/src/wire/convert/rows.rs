@@ -3,6 +3,7 @@
 use super::{corrupt, edges, list, otype, present, shard};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{Epoch, ListKey, ObjectId, Seq, Time};
+use crate::planted::{Bug, planted};
 use crate::rows::{ChangeItem, EdgeValue, ListChange, ListRow, ObjectRow, ShardChange, ShardState};
 use crate::wire::proto::{self, change_item::Item};
 
@@ -166,7 +167,12 @@ impl TryFrom<proto::ListChange> for ListChange {
     type Error = Error;
 
     fn try_from(change: proto::ListChange) -> Result<Self> {
-        let edges = change.edge.into_iter().map(|edge| (ObjectId(edge.id2), edge.value.map(Into::into)));
+        let lost = |edge: &proto::EdgeChange| planted(Bug::DeletionLostOnWire) && edge.value.is_none();
+        let edges = change
+            .edge
+            .into_iter()
+            .filter(|edge| !lost(edge))
+            .map(|edge| (ObjectId(edge.id2), edge.value.map(Into::into)));
         Ok(Self {
             key: list(change.id1, change.atype)?,
             prev_version: Seq(change.prev_version),

@@ -9,6 +9,7 @@ use crate::fields::EncodedFields;
 use crate::ids::{ObjectId, PrimaryTime, RequestId, Seq, Time};
 use crate::limits::{MAX_ATOMIC_OPS, MAX_FIELDS, MAX_OBJECT_BYTES};
 use crate::ops::{Effect, Outcome, WriteOp, WriteReply, WriteRequest};
+use crate::planted::{Bug, planted};
 use crate::rows::ShardChange;
 use crate::wire::proto::{self, write_op::Op};
 
@@ -39,7 +40,7 @@ impl TryFrom<proto::WriteRequest> for WriteRequest {
         })?;
         Ok(Self {
             id: RequestId(u128::from_be_bytes(id)),
-            age: Duration::from_millis(request.age_ms),
+            age: Duration::from_millis(if planted(Bug::RetryAgeLostOnWire) { 0 } else { request.age_ms }),
             ops: request.op.into_iter().map(WriteOp::try_from).collect::<Result<_>>()?,
             forwarded: request.forwarded,
         })

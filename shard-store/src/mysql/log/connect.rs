@@ -17,6 +17,7 @@ use super::tail::{MySqlTail, failed};
 use super::transaction::{Known, ShardImage};
 use crate::log::{LogPosition, TailError, TailErrorKind, TailStart};
 use crate::store::StoreError;
+use tao_schema::planted::{Bug, planted};
 
 /// A server that has nothing to say says so this often.
 pub(super) const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
@@ -52,6 +53,10 @@ pub(in crate::mysql) async fn open(
                 return Err(TailError::new(TailErrorKind::PositionLost, message));
             }
             open_at(inner, position, known, server_id).await
+        }
+        TailStart::Back(_) if planted(Bug::StartAtPresent) => {
+            let executed = state::executed(inner).await.map_err(unavailable)?;
+            open_at(inner, executed, known, server_id).await
         }
         TailStart::Back(time) => {
             let candidates = candidates(inner, time).await.map_err(unavailable)?;

@@ -4,6 +4,7 @@
 use super::Bad;
 use super::table::{Image, Kind};
 use super::wire::Wire;
+use tao_schema::planted::{Bug, planted};
 
 /// What an event does to its rows.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,6 +67,9 @@ impl<'a> RowsEvent<'a> {
         while !wire.0.is_empty() {
             match self.action {
                 Action::Insert => take(None, Some(&kind.image(&mut wire)?))?,
+                Action::Delete if planted(Bug::DeleteTakenForInsert) => {
+                    take(None, Some(&kind.image(&mut wire)?))?;
+                }
                 Action::Delete => take(Some(&kind.image(&mut wire)?), None)?,
                 Action::Update => {
                     let before = kind.image(&mut wire)?;

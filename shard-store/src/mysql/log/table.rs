@@ -7,6 +7,7 @@
 
 use super::Bad;
 use super::wire::Wire;
+use tao_schema::planted::{Bug, planted};
 
 /// A table that carries news.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,7 +137,12 @@ impl Kind {
         let mut image = Image { numbers: [0; COLUMNS], data: &[] };
         for (number, (_, kind)) in image.numbers.iter_mut().zip(columns) {
             match kind {
-                Number(width) => *number = wire.uint(*width)?,
+                Number(width) => {
+                    *number = wire.uint(*width)?;
+                    if planted(Bug::SignLost) && *width == 4 {
+                        *number &= 0x7fff_ffff;
+                    }
+                }
                 Medium => {
                     let length = wire.length(3)?;
                     image.data = wire.bytes(length)?;

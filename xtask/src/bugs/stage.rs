@@ -1,0 +1,217 @@
+//! The parts of the suite, from cheap to dear, and what each says to a bug.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use serde_json::json;
+
+use super::build::{Kind, Program, Suite};
+use super::libtest::{self, Said};
+use super::list::Planted;
+use super::process::{Ended, run};
+
+/// Parts of unit tests that start database servers.
+const WITH_SERVERS: [&str; 6] =
+    ["mysql::tests::", "fleet::", "replication::", "region::tests::", "doctor::tests::", "servers::"];
+/// Parts of the integration tests that generate their cases.
+const GENERATED: [&str; 2] = ["model::", "fuzz::"];
+/// The simulator, and what it is asked for.
+const SIMULATOR: &str = "tao-sim";
+/// Catchers that are looked at again without the bug.
+const CONFIRMED: usize = 5;
+
+/// A part of the suite.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, ValueEnum)]
+pub(crate) enum Stage {
+    /// Deterministic simulation, seed after seed.
+    Simulation,
+    /// Unit tests without a database server.
+    Unit,
+    /// Unit tests on real servers.
+    Servers,
+    /// Generated cases against the model, and the bodies of the fuzz targets.
+    Model,
+    /// Whole regions of processes.
+    Integration,
+}
+
+/// One program of a stage.
+pub(crate) struct Step {
+    /// Unique in the suite.
+    pub(crate) name: String,
+    program: Program,
+    arguments: Vec<String>,
+}
+
+/// Who caught a bug.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Catcher {
+    /// The invariant or test.
+    pub(crate) name: String,
+    /// The program that it belongs to.
+    pub(crate) step: String,
+    /// What it said.
+    pub(crate) why: String,
+    /// With which seed, if with one.
+    pub(crate) seed: Option<String>,
+}
+
+/// What a step came to.
+pub(crate) struct Outcome {
+    pub(crate) catchers: Vec<Catcher>,
+    pub(crate) cpu: Duration,
+    pub(crate) wall: Duration,
+}
+
+impl Stage {
+    /// In the order in which they run.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Simulation, Self::Unit, Self::Servers, Self::Model, Self::Integration];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Simulation => "simulation",
+            Self::Unit => "unit tests",
+            Self::Servers => "unit tests on servers",
+            Self::Model => "model tests",
+            Self::Integration => "integration tests",
+        }
+    }
+
+    /// What a step takes at most that has never been measured.
+    pub(crate) const fn patience(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Simulation | Self::Unit => 180,
+            Self::Servers | Self::Model => 300,
+            Self::Integration => 480,
+        })
+    }
+
+    /// Its steps: first those of the crates that a bug stands in, then all others.
+    pub(crate) fn steps(self, suite: &Suite, near: &BTreeSet<&str>) -> [Vec<Step>; 2] {
+        let programs = suite.programs.iter().filter(|program| self.has(program));
+        let (first, then): (Vec<_>, Vec<_>) =
+            programs.partition(|program| near.contains(program.folder.as_str()));
+        [first, then].map(|programs| programs.into_iter().map(|program| self.step(program)).collect())
+    }
+
+    fn step(self, program: &Program) -> Step {
+        Step {
+            name: format!("{}: {}", self.name(), program.target),
+            program: program.clone(),
+            arguments: self.arguments(),
+        }
+    }
+
+    fn has(self, program: &Program) -> bool {
+        match self {
+            Self::Simulation => program.kind == Kind::Binary && program.target == SIMULATOR,
+            Self::Unit | Self::Servers => program.kind == Kind::Unit,
+            Self::Model | Self::Integration => program.kind == Kind::Integration,
+        }
+    }
+
+    fn arguments(self) -> Vec<String> {
+        let skip = |parts: &[&str]| {
+            parts.iter().flat_map(|part| ["--skip".to_owned(), (*part).to_owned()]).collect()
+        };
+        let only = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect();
+        match self {
+            Self::Simulation => ["--seeds", "200"].map(str::to_owned).to_vec(),
+            Self::Unit => skip(&WITH_SERVERS),
+            Self::Servers => only(&WITH_SERVERS),
+            Self::Model => only(&GENERATED),
+            Self::Integration => skip(&GENERATED),
+        }
+    }
+}
+
+impl Step {
+    /// Runs it with a bug, or with none. What fails must pass again without the bug, else it says nothing about it.
+    pub(crate) fn run(
+        &self,
+        root: &Path,
+        suite: &Suite,
+        bug: Option<&Planted>,
+        limit: Duration,
+    ) -> Result<Outcome> {
+        let name = bug.map_or("none", |bug| bug.name.as_str());
+        let log = suite.logs.join(format!("{name}-{}.txt", self.name.replace([' ', ':'], "-")));
+        let ended = run(&mut self.command(root, bug, &self.arguments), &log, limit)?;
+        let (mut cpu, wall) = (ended.cpu, ended.wall);
+        let mut catchers = self.judge(root, &ended, limit)?;
+        if bug.is_some() && !catchers.is_empty() && self.program.kind != Kind::Binary {
+            let names: Vec<String> =
+                catchers.iter().take(CONFIRMED).map(|catcher| catcher.name.clone()).collect();
+            let arguments = [vec!["--exact".to_owned()], names.clone()].concat();
+            let again = run(&mut self.command(root, None, &arguments), &log.with_extension("again"), limit)?;
+            cpu += again.cpu;
+            let passed = libtest::read(&again.output).passed;
+            catchers.retain(|catcher| !names.contains(&catcher.name) || passed.contains(&catcher.name));
+        }
+        Ok(Outcome { catchers, cpu, wall })
+    }
+
+    fn command(&self, root: &Path, bug: Option<&Planted>, arguments: &[String]) -> Command {
+        let folder = root.join(&self.program.folder);
+        let mut command = Command::new(&self.program.path);
+        // As under `cargo test`; nothing is written into the sources.
+        command.current_dir(&folder).env("CARGO_MANIFEST_DIR", &folder).args(arguments);
+        command.env("TAO_REQUIRE_DB", "1").env("RUST_BACKTRACE", "0");
+        command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1").env("INSTA_UPDATE", "no");
+        command.env("TAO_PLANTED_BUG", bug.map_or("", |bug| bug.name.as_str()));
+        command
+    }
+
+    fn judge(&self, root: &Path, ended: &Ended, limit: Duration) -> Result<Vec<Catcher>> {
+        if self.program.kind == Kind::Binary {
+            return Ok(self.simulated(ended));
+        }
+        let Said { passed, failed } = libtest::read(&ended.output);
+        let catcher = |name: String, why: String, seed| Catcher { name, step: self.name.clone(), why, seed };
+        let mut catchers: Vec<Catcher> = failed
+            .iter()
+            .map(|test| catcher(test.name.clone(), test.why.clone(), test.seed.clone()))
+            .collect();
+        let why = match ended.status {
+            Some(status) if status.success() => return Ok(catchers),
+            // Tests that failed are what there is to say.
+            Some(status) if status.code() == Some(101) && !failed.is_empty() => return Ok(catchers),
+            Some(status) => format!("its program ended with {status}"),
+            None => format!("did not end in {} s", limit.as_secs()),
+        };
+        // Whoever had not ended is to blame.
+        let known: BTreeSet<&String> = passed.iter().chain(failed.iter().map(|test| &test.name)).collect();
+        let all = self
+            .command(root, None, &[self.arguments.clone(), vec!["--list".to_owned()]].concat())
+            .output()?;
+        let all = libtest::listed(&String::from_utf8_lossy(&all.stdout));
+        catchers.extend(
+            all.into_iter().filter(|name| !known.contains(name)).map(|name| catcher(name, why.clone(), None)),
+        );
+        Ok(catchers)
+    }
+
+    /// The simulator says what was violated in one line, and ends with 1.
+    fn simulated(&self, ended: &Ended) -> Vec<Catcher> {
+        let why = match ended.status {
+            Some(status) if status.success() => return Vec::new(),
+            Some(_) => libtest::last_words(&ended.output),
+            // So many seeds are not always done in time: that says nothing.
+            None => return Vec::new(),
+        };
+        let name = libtest::invariant(&ended.output).unwrap_or_else(|| "the simulator".to_owned());
+        vec![Catcher { name, step: self.name.clone(), seed: libtest::seed(&ended.output), why }]
+    }
+}
+
+impl Catcher {
+    /// As files keep it.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        json!({ "name": self.name, "step": self.step, "why": self.why, "seed": self.seed })
+    }
+}
