@@ -158,8 +158,6 @@ bugs! {
     PoisonFailsBatch = "poison-fails-batch",
     /// A split batch runs its later half first. Writes of one caller are reordered.
     LaterHalfFirst = "later-half-first",
-    /// Own commits are not published before they are answered (R6). A leader that acknowledged does not know it.
-    CommitNotPublished = "commit-not-published",
 
     // What a batch does to rows, on every engine.
 

@@ -1,6 +1,6 @@
 //! The bugs that can be planted, as `schema/src/planted.rs` names them, and where each stands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -30,6 +30,17 @@ impl Planted {
     /// Folders of the crates that it stands in.
     pub(crate) fn crates(&self) -> BTreeSet<&str> {
         self.places.iter().filter_map(|place| place.split('/').next()).collect()
+    }
+
+    /// Folders of modules that it stands in, as their tests' names begin, by the folder of their crate.
+    pub(crate) fn modules(&self) -> BTreeMap<&str, BTreeSet<String>> {
+        let mut modules: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        for place in &self.places {
+            if let [folder, "src", module, _, ..] = Vec::from_iter(place.split('/'))[..] {
+                modules.entry(folder).or_default().insert(format!("{module}::"));
+            }
+        }
+        modules
     }
 }
 

@@ -6,13 +6,13 @@
 //! finding about the suite.
 
 mod build;
-mod libtest;
 mod list;
 mod process;
 mod results;
+mod said;
 mod stage;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -133,7 +133,7 @@ impl Run<'_> {
     fn plant(&self, bug: &Planted) -> Result<Verdict> {
         let mut verdict = Verdict::default();
         for stage in &self.stages {
-            for steps in stage.steps(&self.suite, &bug.crates()) {
+            for steps in stage.steps_for(&self.suite, bug) {
                 for step in steps {
                     let patience = |usual: &Duration| *usual * PATIENCE.0 + PATIENCE.1;
                     let limit = self.usual.get(&step.name).map_or(stage.patience(), patience);
@@ -154,8 +154,8 @@ impl Run<'_> {
 
     fn steps(&self) -> Vec<(Stage, Step)> {
         let of_stage = |stage: &Stage| {
-            let steps = stage.steps(&self.suite, &BTreeSet::new());
-            steps.into_iter().flatten().map(|step| (*stage, step)).collect::<Vec<_>>()
+            let steps = stage.steps(&self.suite);
+            steps.into_iter().map(|step| (*stage, step)).collect::<Vec<_>>()
         };
         self.stages.iter().flat_map(of_stage).collect()
     }

@@ -5,22 +5,23 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use serde_json::json;
 
 use super::build::{Kind, Program, Suite};
-use super::libtest::{self, Said};
 use super::list::Planted;
 use super::process::{Ended, run};
+use super::said::{self, Said};
 
 /// Parts of unit tests that start database servers.
 const WITH_SERVERS: [&str; 6] =
     ["mysql::tests::", "fleet::", "replication::", "region::tests::", "doctor::tests::", "servers::"];
 /// Parts of the integration tests that generate their cases.
 const GENERATED: [&str; 2] = ["model::", "fuzz::"];
-/// The simulator, and what it is asked for.
+/// The simulator, and the seeds that it is given.
 const SIMULATOR: &str = "tao-sim";
+const SEEDS: &str = "1..61";
 /// Catchers that are looked at again without the bug.
 const CONFIRMED: usize = 5;
 
@@ -91,12 +92,29 @@ impl Stage {
         })
     }
 
-    /// Its steps: first those of the crates that a bug stands in, then all others.
-    pub(crate) fn steps(self, suite: &Suite, near: &BTreeSet<&str>) -> [Vec<Step>; 2] {
-        let programs = suite.programs.iter().filter(|program| self.has(program));
-        let (first, then): (Vec<_>, Vec<_>) =
-            programs.partition(|program| near.contains(program.folder.as_str()));
-        [first, then].map(|programs| programs.into_iter().map(|program| self.step(program)).collect())
+    /// All its steps.
+    pub(crate) fn steps(self, suite: &Suite) -> Vec<Step> {
+        suite.programs.iter().filter(|program| self.has(program)).map(|program| self.step(program)).collect()
+    }
+
+    /// Its steps for a bug: what is closest first, as it is the likeliest to catch it. Unit tests of the modules that the
+    /// bug stands in, tests of the crates that it stands in, all others.
+    pub(crate) fn steps_for(self, suite: &Suite, bug: &Planted) -> [Vec<Step>; 3] {
+        let near = bug.crates();
+        let (crates, others): (Vec<Step>, Vec<Step>) =
+            self.steps(suite).into_iter().partition(|step| near.contains(step.program.folder.as_str()));
+        let mut modules = Vec::new();
+        if self == Self::Unit {
+            for (folder, names) in bug.modules() {
+                let of_crate =
+                    suite.programs.iter().filter(|program| self.has(program) && program.folder == folder);
+                modules.extend(of_crate.map(|program| {
+                    let step = self.step(program);
+                    Step { arguments: names.iter().cloned().chain(step.arguments).collect(), ..step }
+                }));
+            }
+        }
+        [modules, crates, others]
     }
 
     fn step(self, program: &Program) -> Step {
@@ -121,7 +139,7 @@ impl Stage {
         };
         let only = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect();
         match self {
-            Self::Simulation => ["--seeds", "200"].map(str::to_owned).to_vec(),
+            Self::Simulation => ["--seeds", SEEDS, "--stop-at-first"].map(str::to_owned).to_vec(),
             Self::Unit => skip(&WITH_SERVERS),
             Self::Servers => only(&WITH_SERVERS),
             Self::Model => only(&GENERATED),
@@ -142,6 +160,9 @@ impl Step {
         let name = bug.map_or("none", |bug| bug.name.as_str());
         let log = suite.logs.join(format!("{name}-{}.txt", self.name.replace([' ', ':'], "-")));
         let ended = run(&mut self.command(root, bug, &self.arguments), &log, limit)?;
+        let code = ended.status.and_then(|status| status.code());
+        let refused = self.program.kind == Kind::Binary && !matches!(code, None | Some(0 | 1));
+        ensure!(!refused, "{}: {}", self.name, said::last_words(&ended.output));
         let (mut cpu, wall) = (ended.cpu, ended.wall);
         let mut catchers = self.judge(root, &ended, limit)?;
         if bug.is_some() && !catchers.is_empty() && self.program.kind != Kind::Binary {
@@ -150,7 +171,7 @@ impl Step {
             let arguments = [vec!["--exact".to_owned()], names.clone()].concat();
             let again = run(&mut self.command(root, None, &arguments), &log.with_extension("again"), limit)?;
             cpu += again.cpu;
-            let passed = libtest::read(&again.output).passed;
+            let passed = said::read(&again.output).passed;
             catchers.retain(|catcher| !names.contains(&catcher.name) || passed.contains(&catcher.name));
         }
         Ok(Outcome { catchers, cpu, wall })
@@ -171,7 +192,7 @@ impl Step {
         if self.program.kind == Kind::Binary {
             return Ok(self.simulated(ended));
         }
-        let Said { passed, failed } = libtest::read(&ended.output);
+        let Said { passed, failed } = said::read(&ended.output);
         let catcher = |name: String, why: String, seed| Catcher { name, step: self.name.clone(), why, seed };
         let mut catchers: Vec<Catcher> = failed
             .iter()
@@ -189,23 +210,19 @@ impl Step {
         let all = self
             .command(root, None, &[self.arguments.clone(), vec!["--list".to_owned()]].concat())
             .output()?;
-        let all = libtest::listed(&String::from_utf8_lossy(&all.stdout));
+        let all = said::listed(&String::from_utf8_lossy(&all.stdout));
         catchers.extend(
             all.into_iter().filter(|name| !known.contains(name)).map(|name| catcher(name, why.clone(), None)),
         );
         Ok(catchers)
     }
 
-    /// The simulator says what was violated in one line, and ends with 1.
+    /// The simulator says at which seed it ended, and what it found first.
     fn simulated(&self, ended: &Ended) -> Vec<Catcher> {
-        let why = match ended.status {
-            Some(status) if status.success() => return Vec::new(),
-            Some(_) => libtest::last_words(&ended.output),
-            // So many seeds are not always done in time: that says nothing.
-            None => return Vec::new(),
-        };
-        let name = libtest::invariant(&ended.output).unwrap_or_else(|| "the simulator".to_owned());
-        vec![Catcher { name, step: self.name.clone(), seed: libtest::seed(&ended.output), why }]
+        // So many seeds are not always done in time: that says nothing.
+        let Some(1) = ended.status.and_then(|status| status.code()) else { return Vec::new() };
+        let (seed, name, why) = said::simulated(&ended.output);
+        vec![Catcher { name, step: self.name.clone(), seed, why }]
     }
 }
 

@@ -1,4 +1,4 @@
-//! What test programs print.
+//! What test programs, and the simulator, print.
 
 /// A test that failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,7 +52,7 @@ fn reason(words: &str) -> String {
 }
 
 /// The number behind the first word "seed".
-pub(crate) fn seed(words: &str) -> Option<String> {
+fn seed(words: &str) -> Option<String> {
     words.match_indices("seed").find_map(|(at, found)| {
         let rest = words[at + found.len()..].trim_start_matches([' ', ':', '=', '"']);
         let number: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
@@ -60,13 +60,15 @@ pub(crate) fn seed(words: &str) -> Option<String> {
     })
 }
 
-/// The name of the first invariant that is named.
-pub(crate) fn invariant(words: &str) -> Option<String> {
-    let word = |word: &&str| {
-        word.strip_prefix('I')
-            .is_some_and(|number| number.len() == 1 && number.chars().all(|c| c.is_ascii_digit()))
-    };
-    words.split(|c: char| !c.is_alphanumeric()).find(word).map(str::to_owned)
+/// What the simulator found: seed, invariant (or that it panicked), and in what way.
+pub(crate) fn simulated(output: &str) -> (Option<String>, String, String) {
+    let found = output.lines().find_map(|line| {
+        let (seed, rest) = line.strip_prefix("seed ")?.split_once(": ")?;
+        let (_, first) = rest.split_once("the first: ")?;
+        let (name, why) = first.split_once(": ")?;
+        Some((Some(seed.to_owned()), name.to_owned(), shortened(why)))
+    });
+    found.unwrap_or_else(|| (None, "no end".to_owned(), last_words(output)))
 }
 
 /// The last line that says something.
@@ -102,7 +104,9 @@ mod tests {
         let why = "assertion failed: left".to_owned();
         assert_eq!(said.failed, [Failed { name: "a::two".into(), why, seed: Some("0x1f".into()) }]);
         assert_eq!(seed("no seeds, then seed: 42, and seed 43"), Some("42".to_owned()));
-        assert_eq!(invariant("violation of I4: a cache"), Some("I4".to_owned()));
+        let found = simulated("1 of 9 seeds\nseed 7: 2 findings, the first: I4: a cache differs\nmore\n");
+        assert_eq!(found, (Some("7".to_owned()), "I4".to_owned(), "a cache differs".to_owned()));
+        assert_eq!(simulated("1 hung\n"), (None, "no end".to_owned(), "1 hung".to_owned()));
         assert_eq!(listed("a::one: test\n\n3 tests, 0 benchmarks\n"), ["a::one"]);
         assert_eq!(last_words("first\nlast\n\n"), "last");
     }
