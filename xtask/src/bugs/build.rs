@@ -39,6 +39,8 @@ pub(crate) enum Kind {
 /// The suite's programs.
 pub(crate) struct Suite {
     pub(crate) programs: Vec<Program>,
+    /// Seeds that the simulator is given, from 1 on.
+    pub(crate) seeds: u64,
     /// Where logs go.
     pub(crate) logs: PathBuf,
     /// Tells this build from every other.
@@ -46,7 +48,7 @@ pub(crate) struct Suite {
 }
 
 /// Builds everything in a folder of its own, so that the usual build stays as it is.
-pub(crate) fn build(root: &Path) -> Result<Suite> {
+pub(crate) fn build(root: &Path, seeds: u64) -> Result<Suite> {
     let usual = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let folder = root.join(usual).join("planted-bugs");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -75,7 +77,7 @@ pub(crate) fn build(root: &Path) -> Result<Suite> {
     let logs = folder.join("logs");
     fs::create_dir_all(&logs).with_context(|| format!("create {}", logs.display()))?;
     let stamp = stamp(&programs)?;
-    Ok(Suite { programs, logs, stamp })
+    Ok(Suite { programs, seeds, logs, stamp })
 }
 
 /// The program of one of cargo's messages.

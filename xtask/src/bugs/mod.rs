@@ -38,6 +38,9 @@ pub(crate) struct Options {
     /// Only this stage; several times for several. A bug that passes is not called a survivor then.
     #[arg(long, value_name = "STAGE")]
     stage: Vec<Stage>,
+    /// Seeds that the simulator is given.
+    #[arg(long, default_value_t = 40)]
+    seeds: u64,
     /// Results are kept here, after each bug; those of other bugs stay.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -78,7 +81,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         .filter(|bug| !(options.resume && results.is_caught(&bug.name)))
         .collect();
     println!("=== build, with the bugs in it");
-    let suite = build::build(root)?;
+    let suite = build::build(root, options.seeds)?;
     let all = options.stage.is_empty();
     let stages = Stage::ALL.into_iter().filter(|stage| all || options.stage.contains(stage)).collect();
     let mut run = Run { root, usual: results.measured(&suite.stamp), suite, stages };
@@ -108,6 +111,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
 impl Run<'_> {
     /// The suite must be green before it can say anything; its times are what the bugs' are measured by.
     fn without_a_bug(&mut self, results: &mut Results, file: Option<&Path>) -> Result<()> {
+        for empty in self.stages.iter().filter(|stage| stage.steps(&self.suite).is_empty()) {
+            println!("  {} has no program", empty.name());
+        }
         for (stage, step) in self.steps() {
             if self.usual.contains_key(&step.name) {
                 continue;

@@ -19,9 +19,8 @@ const WITH_SERVERS: [&str; 6] =
     ["mysql::tests::", "fleet::", "replication::", "region::tests::", "doctor::tests::", "servers::"];
 /// Parts of the integration tests that generate their cases.
 const GENERATED: [&str; 2] = ["model::", "fuzz::"];
-/// The simulator, and the seeds that it is given.
+/// The simulator.
 const SIMULATOR: &str = "tao-sim";
-const SEEDS: &str = "1..61";
 /// Catchers that are looked at again without the bug.
 const CONFIRMED: usize = 5;
 
@@ -94,7 +93,12 @@ impl Stage {
 
     /// All its steps.
     pub(crate) fn steps(self, suite: &Suite) -> Vec<Step> {
-        suite.programs.iter().filter(|program| self.has(program)).map(|program| self.step(program)).collect()
+        suite
+            .programs
+            .iter()
+            .filter(|program| self.has(program))
+            .map(|program| self.step(suite, program))
+            .collect()
     }
 
     /// Its steps for a bug: what is closest first, as it is the likeliest to catch it. Unit tests of the modules that the
@@ -109,7 +113,7 @@ impl Stage {
                 let of_crate =
                     suite.programs.iter().filter(|program| self.has(program) && program.folder == folder);
                 modules.extend(of_crate.map(|program| {
-                    let step = self.step(program);
+                    let step = self.step(suite, program);
                     Step { arguments: names.iter().cloned().chain(step.arguments).collect(), ..step }
                 }));
             }
@@ -117,11 +121,14 @@ impl Stage {
         [modules, crates, others]
     }
 
-    fn step(self, program: &Program) -> Step {
+    fn step(self, suite: &Suite, program: &Program) -> Step {
         Step {
-            name: format!("{}: {}", self.name(), program.target),
+            name: match self {
+                Self::Simulation => format!("{}: {} seeds", program.target, suite.seeds),
+                _ => format!("{}: {}", self.name(), program.target),
+            },
             program: program.clone(),
-            arguments: self.arguments(),
+            arguments: self.arguments(suite.seeds),
         }
     }
 
@@ -133,13 +140,15 @@ impl Stage {
         }
     }
 
-    fn arguments(self) -> Vec<String> {
+    fn arguments(self, seeds: u64) -> Vec<String> {
         let skip = |parts: &[&str]| {
             parts.iter().flat_map(|part| ["--skip".to_owned(), (*part).to_owned()]).collect()
         };
         let only = |parts: &[&str]| parts.iter().map(|part| (*part).to_owned()).collect();
         match self {
-            Self::Simulation => ["--seeds", SEEDS, "--stop-at-first"].map(str::to_owned).to_vec(),
+            Self::Simulation => {
+                vec!["--stop-at-first".to_owned(), "--seeds".to_owned(), format!("1..{}", seeds + 1)]
+            }
             Self::Unit => skip(&WITH_SERVERS),
             Self::Servers => only(&WITH_SERVERS),
             Self::Model => only(&GENERATED),
