@@ -7,6 +7,7 @@ mod process;
 mod region;
 pub mod regions;
 pub mod servers;
+pub mod simulation;
 pub mod soak;
 
 pub use binaries::{run_tao, tao, tao_server};

@@ -162,6 +162,16 @@ impl FollowerHandle {
     }
 }
 
+impl FollowerHandle {
+    /// Stops at once, as a crash does: takes no more work, waits for nothing. For tests and simulations of failures.
+    pub fn kill(&self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        self.writes.close();
+        self.services.close();
+        self.stop.cancel();
+    }
+}
+
 impl fmt::Debug for FollowerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FollowerHandle").field("node", &self.shared.node).finish_non_exhaustive()

@@ -1,6 +1,6 @@
 //! The leaders as a follower knows them: who serves a shard, who is in good health, and how many calls each gets.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -39,7 +39,7 @@ pub(super) struct Leaders {
     tier: TierRef,
     peers: Arc<dyn LeaderPeers>,
     stale_topology: Arc<Notify>,
-    known: RwLock<HashMap<String, Arc<Leader>>>,
+    known: RwLock<BTreeMap<String, Arc<Leader>>>,
     reads_per_leader: usize,
     writes_per_leader: usize,
     failures_to_pass_over: u32,

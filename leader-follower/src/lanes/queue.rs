@@ -118,6 +118,7 @@ impl Queue {
                 Next::Ended => return None,
                 Next::Later(None) => self.news.notified().await,
                 Next::Later(Some(at)) => tokio::select! {
+                    biased;
                     () = self.news.notified() => {}
                     () = sleep_until(at) => {}
                 },

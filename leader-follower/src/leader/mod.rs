@@ -26,7 +26,7 @@ mod units;
 mod upkeep;
 mod writes;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -203,7 +203,7 @@ fn groups(
     options: &LeaderOptions,
     metrics: &Arc<LeaderMetrics>,
     workers: &mut JoinSet<()>,
-) -> HashMap<HostGroupId, Group> {
+) -> BTreeMap<HostGroupId, Group> {
     let sink: Arc<dyn CommitSink> = Arc::clone(shards) as _;
     let mut group = |(id, database): (&HostGroupId, &SharedDatabase)| {
         let store: SharedStore = Arc::clone(database) as _;
@@ -212,5 +212,7 @@ fn groups(
         let health = GroupTail::health(clock);
         (*id, Group { id: *id, database: Arc::clone(database), lanes, reader, health })
     };
-    databases.iter().map(&mut group).collect()
+    // In the order of their numbers: so are their tasks started, whatever the map.
+    let databases: BTreeMap<_, _> = databases.iter().collect();
+    databases.into_iter().map(&mut group).collect()
 }

@@ -1,6 +1,6 @@
 //! Where a leader finds a shard: the server that holds it here, who orders its writes, and who serves it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tao_schema::ids::{Epoch, HostGroupId, ShardId};
@@ -32,7 +32,7 @@ pub(super) struct Routes {
     /// Its region; `None`: the topology did not have it when it started, so it is alone, as in a test of one.
     pub(super) region: Option<String>,
     pub(super) cluster: ClusterView,
-    pub(super) groups: HashMap<HostGroupId, Group>,
+    pub(super) groups: BTreeMap<HostGroupId, Group>,
     pub(super) peers: Arc<dyn LeaderPeers>,
     /// Told when the topology seems to be out of date.
     pub(super) stale_topology: Arc<Notify>,

@@ -139,6 +139,11 @@ impl MemoryDatabase {
         }))
     }
 
+    /// Whether both are one server.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// While read-only, writes fail as unavailable and reads go on.
     pub fn set_read_only(&self, read_only: bool) {
         self.state().read_only = read_only;

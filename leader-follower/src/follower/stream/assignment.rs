@@ -1,5 +1,6 @@
 //! What the subscription task knows of one shard.
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,8 +37,8 @@ impl Assignment {
         Self { leader: None, phase: Phase::Awaiting, refused_by: Vec::new(), troubles: 0, last_trouble: now }
     }
 
-    /// Counts a trouble; `Some`: there were too many in a row, serve the shard uncached for so long (R16).
-    pub(super) fn trouble(&mut self, options: &FollowerOptions) -> Option<Duration> {
+    /// Counts a trouble of a shard of a node; `Some`: there were too many in a row, serve the shard uncached for so long (R16).
+    pub(super) fn trouble(&mut self, options: &FollowerOptions, who: impl Hash) -> Option<Duration> {
         let now = Instant::now();
         // A pause is not running well: it must not make the next one short again.
         let quiet = options.reset_window.saturating_add(options.backoff_max);
@@ -47,7 +48,7 @@ impl Assignment {
         self.last_trouble = now;
         self.troubles = self.troubles.saturating_add(1);
         let beyond = self.troubles.checked_sub(options.resets_tolerated + 1)?;
-        Some(backoff(options, beyond))
+        Some(backoff(options, beyond, who))
     }
 }
 
@@ -59,12 +60,12 @@ mod tests {
     async fn too_many_troubles_in_a_row_park_and_a_quiet_time_forgives() {
         let options = FollowerOptions { resets_tolerated: 2, ..FollowerOptions::default() };
         let mut shard = Assignment::new(Instant::now());
-        assert_eq!((shard.trouble(&options), shard.trouble(&options)), (None, None));
-        let first = shard.trouble(&options).expect("the third parks");
+        assert_eq!((shard.trouble(&options, "node"), shard.trouble(&options, "node")), (None, None));
+        let first = shard.trouble(&options, "node").expect("the third parks");
         tokio::time::advance(first).await;
-        let again = shard.trouble(&options).expect("one more right after the pause parks again");
+        let again = shard.trouble(&options, "node").expect("one more right after the pause parks again");
         assert!(again >= options.backoff && first <= options.backoff, "{first:?}, then {again:?}");
         tokio::time::advance(options.reset_window + options.backoff_max * 2).await;
-        assert_eq!(shard.trouble(&options), None);
+        assert_eq!(shard.trouble(&options, "node"), None);
     }
 }

@@ -85,7 +85,11 @@ impl Subscriptions {
             return;
         }
         self.shared.metrics.lost(Loss::Reset, 1);
-        if let Some(wait) = self.shards.get_mut(&shard).and_then(|it| it.trouble(&self.shared.options)) {
+        if let Some(wait) = self
+            .shards
+            .get_mut(&shard)
+            .and_then(|it| it.trouble(&self.shared.options, (&self.shared.node, shard)))
+        {
             self.park(shard, wait);
         }
     }
@@ -121,7 +125,9 @@ impl Subscriptions {
             assignment.refused_by.push(Arc::clone(name));
             self.shared.ask_for_topology();
         }
-        let wait = assignment.trouble(&self.shared.options).unwrap_or(self.shared.options.backoff);
+        let wait = assignment
+            .trouble(&self.shared.options, (&self.shared.node, shard))
+            .unwrap_or(self.shared.options.backoff);
         self.park(shard, wait);
     }
 }

@@ -241,7 +241,7 @@ impl Subscriptions {
     fn shard_lost(&mut self, shard: ShardId, reason: Loss) {
         self.end_trust(shard, reason);
         let Some(assignment) = self.shards.get_mut(&shard) else { return };
-        if let Some(wait) = assignment.trouble(&self.shared.options) {
+        if let Some(wait) = assignment.trouble(&self.shared.options, (&self.shared.node, shard)) {
             self.park(shard, wait);
             return;
         }

@@ -35,6 +35,7 @@ impl Backlog {
             match first {
                 None => self.news.notified().await,
                 Some(at) if at > Instant::now() => tokio::select! {
+                    biased;
                     () = sleep_until(at) => {}
                     () = self.news.notified() => {}
                 },

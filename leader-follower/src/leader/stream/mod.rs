@@ -68,8 +68,11 @@ impl Wake {
         }
     }
 
-    fn take(&self) -> HashSet<ShardId, foldhash::fast::RandomState> {
-        std::mem::take(&mut *self.shards.lock())
+    /// In order: what a subscriber hears does not depend on how a set is hashed.
+    fn take(&self) -> Vec<ShardId> {
+        let mut shards: Vec<ShardId> = self.shards.lock().drain().collect();
+        shards.sort_unstable();
+        shards
     }
 }
 

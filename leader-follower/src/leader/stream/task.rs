@@ -1,6 +1,6 @@
 //! The task of one subscriber.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,9 +25,9 @@ pub(super) struct Subscriber {
     /// Bytes that may wait in `messages`.
     room: Arc<Semaphore>,
     /// Shards asked for, until they are open.
-    wanted: HashMap<ShardId, Option<Position>>,
+    wanted: BTreeMap<ShardId, Option<Position>>,
     opening: JoinSet<(ShardId, Result<()>)>,
-    cursors: HashMap<ShardId, Cursor>,
+    cursors: BTreeMap<ShardId, Cursor>,
 }
 
 /// What a step of the task leads to.
@@ -45,9 +45,9 @@ impl Subscriber {
             name,
             wake: Arc::default(),
             messages,
-            wanted: HashMap::new(),
+            wanted: BTreeMap::new(),
             opening: JoinSet::new(),
-            cursors: HashMap::new(),
+            cursors: BTreeMap::new(),
         }
     }
 
@@ -194,7 +194,7 @@ impl Subscriber {
     /// (R20).
     fn ages(&self, known: Vec<(HostGroupId, Duration, PrimaryTime)>) -> Vec<GroupAge> {
         let cluster = self.inner.routes.cluster.load();
-        let mut shards: HashMap<HostGroupId, Vec<ShardId>> = HashMap::new();
+        let mut shards: BTreeMap<HostGroupId, Vec<ShardId>> = BTreeMap::new();
         for (shard, cursor) in &self.cursors {
             let vouched = |slot: &Arc<super::super::shards::Slot>| {
                 slot.is_open() && slot.state() == ShardState::Serving && slot.core.is_continuous()

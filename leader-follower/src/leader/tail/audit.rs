@@ -100,6 +100,7 @@ impl GroupTail {
             // An own commit's answer usually comes first.
             while feed.is_holding() {
                 tokio::select! {
+                    biased;
                     () = sleep_until(due) => break,
                     () = self.health.newly_visible() => self.settle(feed),
                 }

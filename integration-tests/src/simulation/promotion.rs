@@ -1,0 +1,130 @@
+//! Another region's server becomes the primary, as an administrator makes it (R24), and the old one comes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng as _;
+use tao_schema::ids::{Epoch, HostGroupId};
+use tao_schema::topology::Topology;
+use tao_shard_store::log::{ServerLog as _, StoredTopology};
+use tao_shard_store::memory::{MemoryDatabase, MemoryStore, ReplicationOptions, ReplicationStatus};
+use tokio::time::{sleep, timeout};
+
+use super::world::World;
+
+/// A step of an administrator takes at most this.
+const STEP: Duration = Duration::from_secs(5);
+
+impl World {
+    /// Hands a host group over to another region: without loss while both servers answer; else with what arrived.
+    /// Answers whether it did.
+    pub async fn promote(self: &Arc<Self>, group: HostGroupId, region: &str, planned: bool) -> bool {
+        let topology = self.topology();
+        let Some(definition) = topology.host_group(group) else { return false };
+        if definition.master == region {
+            return false;
+        }
+        let (old, new) = (self.database(group, &definition.master), self.database(group, region));
+        if planned && !self.arrives(&old, &new).await {
+            return false;
+        }
+        new.forget_source();
+        let (from, to) = (definition.epoch, Epoch(definition.epoch.0 + 1));
+        let epochs: Vec<_> = self.shards_of(group).into_iter().map(|shard| (shard, from, to)).collect();
+        // A server that is down can't be promoted; nothing was opened then.
+        if !matches!(timeout(STEP, new.open_epochs(&epochs)).await, Ok(Ok(_))) {
+            self.follow(group, region, &definition.master);
+            old.set_read_only(false);
+            return false;
+        }
+        new.promote();
+        let text = format!("group {group} to {region}, epoch {to}, planned: {planned}");
+        self.network.trace().event("promoted", &[group.0.into(), to.0.into()], || text);
+        let next = next_topology(&topology, group, region, to);
+        self.store_topology(&next).await;
+        self.publish(next);
+        for other in self.plan.region_names().iter().filter(|other| *other != region) {
+            if planned || *other != definition.master {
+                self.follow(group, other, region);
+            }
+        }
+        if !planned {
+            tokio::spawn(Arc::clone(self).return_later(group, definition.master.clone()));
+        }
+        true
+    }
+
+    /// The old primary is shut, and everything arrives at the new one.
+    async fn arrives(&self, old: &MemoryDatabase, new: &MemoryDatabase) -> bool {
+        old.set_read_only(true);
+        let all = MemoryStore::open(old).executed().await;
+        if let Ok(all) = all
+            && timeout(STEP, new.wait_executed(&all)).await.is_ok()
+        {
+            return true;
+        }
+        old.set_read_only(false);
+        false
+    }
+
+    /// A primary that was passed over is found again: it is shut, and built anew.
+    async fn return_later(self: Arc<Self>, group: HostGroupId, region: String) {
+        let wait = self.network.draw(|random| random.random_range(500..6_000));
+        sleep(Duration::from_millis(wait)).await;
+        self.database(group, &region).set_read_only(true);
+        let master = self.master(group);
+        if master != region {
+            self.follow(group, &region, &master);
+        }
+    }
+
+    /// The region of a group's primary.
+    pub fn master(&self, group: HostGroupId) -> String {
+        self.topology().host_group(group).map_or_else(String::new, |group| group.master.clone())
+    }
+
+    /// Makes a region's server a replica of another's; one with a history of its own is built anew (H22).
+    pub fn follow(self: &Arc<Self>, group: HostGroupId, region: &str, source: &str) {
+        let options = ReplicationOptions { delay: self.plan.replication_delay };
+        let source = self.database(group, source);
+        let replica = self.database(group, region);
+        if replica.replicate(&source, options).is_err() {
+            let new = self.rebuild(group, region);
+            new.replicate(&source, options).expect("an empty server can follow any other");
+        }
+    }
+
+    /// Every replica follows the primary, at its usual distance.
+    pub fn mend_replication(self: &Arc<Self>) {
+        for group in self.plan.group_ids() {
+            let master = self.master(group);
+            self.database(group, &master).set_read_only(false);
+            for region in self.plan.region_names().iter().filter(|region| **region != master) {
+                let replica = self.database(group, region);
+                replica.set_replication_delay(self.plan.replication_delay);
+                let running = replica.replication() == ReplicationStatus::Running;
+                if !running {
+                    self.follow(group, region, &master);
+                }
+            }
+        }
+    }
+
+    async fn store_topology(&self, topology: &Topology) {
+        let first = topology.host_groups[0].clone();
+        let store = MemoryStore::open(&self.database(first.id, &first.master));
+        let stored = StoredTopology { version: topology.version, toml: topology.to_toml() };
+        // It may be away: then nodes learn of the topology from each other.
+        let _ = timeout(STEP, store.store_topology(&stored)).await;
+    }
+}
+
+fn next_topology(topology: &Topology, group: HostGroupId, region: &str, epoch: Epoch) -> Topology {
+    let mut next = topology.clone();
+    next.version += 1;
+    for definition in next.host_groups.iter_mut().filter(|definition| definition.id == group) {
+        definition.master = region.to_owned();
+        definition.epoch = epoch;
+    }
+    next
+}
