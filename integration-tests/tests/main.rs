@@ -9,6 +9,7 @@ mod command;
 mod failures;
 mod graph;
 mod life;
+mod lossless;
 mod observe;
 mod regions;
 mod sessions;
