@@ -7,10 +7,17 @@ use std::time::Duration;
 
 use integration_tests::regions::{Regions, RegionsOptions};
 use integration_tests::run_tao;
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Opts};
 use serde_json::Value;
 use tao_client::Client;
+use tao_schema::topology::Dsn;
 use tao_shard_store::fleet;
 use tokio::task::JoinHandle;
+
+/// An account that may read the tables, and later the log.
+const ACCOUNT: &str = include_str!("../sql/observer_account.sql");
+const LOG: &str = include_str!("../sql/observer_log.sql");
 
 /// Objects and edges change all the time, deletions included.
 async fn write(client: Client, stop: Arc<AtomicBool>) {
@@ -106,6 +113,50 @@ async fn staleness_is_seen_where_it_is_and_nowhere_else() {
             let primary = log["primary"].as_str().unwrap();
             assert!(log["following"] == true && primary.contains("region-b"), "{report:#}");
         }
+        stop.store(true, Ordering::Relaxed);
+        writer.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_may_only_read_is_enough_and_one_that_may_not_read_the_log_is_told_so() {
+    for binary in fleet::test_servers().unwrap() {
+        let options = RegionsOptions { regions: 1, groups: 1, ..RegionsOptions::default() };
+        let regions = Regions::start(binary, &options).await.unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let writer = tokio::spawn(write(regions.client("region-a").await.unwrap(), Arc::clone(&stop)));
+
+        let mut topology = regions.topology().clone();
+        let dsn = topology.host_groups[0].servers["region-a"].clone();
+        let mut server = Conn::new(Opts::from_url(dsn.expose()).unwrap()).await.unwrap();
+        let mut run = async |statements: &str| {
+            for statement in statements.lines() {
+                server.query_drop(statement).await.unwrap();
+            }
+        };
+        let (_, place) = dsn.expose().split_once('@').unwrap();
+        let observer = Dsn::new(format!("mysql://observer:looks@{place}"));
+        topology.host_groups[0].servers.insert("region-a".to_owned(), observer);
+        let file = regions.folder().join("observer.toml");
+        std::fs::write(&file, topology.to_toml()).unwrap();
+        let file = file.display().to_string();
+        let observe = async || {
+            let (cluster, file) = (regions.topology_file.clone(), file.clone());
+            tokio::task::spawn_blocking(move || {
+                let args = ["observe", "--topology", &file, "--duration", "1s", "--ages", "1s"];
+                run_tao(&cluster, &args).unwrap()
+            })
+            .await
+            .unwrap()
+        };
+
+        run(ACCOUNT).await;
+        let (code, _, talk) = observe().await;
+        assert_eq!(code, 3, "{talk}");
+        assert!(talk.contains("host group 1") && talk.contains("GRANT REPLICATION SLAVE"), "{talk}");
+        run(LOG).await;
+        let (code, report, talk) = observe().await;
+        assert_eq!(code, 0, "{report:#} {talk}");
         stop.store(true, Ordering::Relaxed);
         writer.await.unwrap();
     }
