@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use tao_schema::ids::{EdgeKey, ShardId};
 use tao_schema::limits::MAX_MESSAGE_BYTES;
-use tao_schema::topology::{Placement, TierRef, Topology};
+use tao_schema::topology::{self, Placement, TierRef, Topology};
 use tao_schema::wire::proto::inspect_client::InspectClient;
 use tao_schema::wire::proto::{self, CachedEntry};
 use tonic::transport::{Channel, Endpoint};
@@ -41,6 +41,7 @@ impl Nodes {
                 let client = connect(&node.address)
                     .await
                     .with_context(|| format!("{} at {} can't be reached", node.name, node.address))?;
+                named(&client, node).await?;
                 nodes.push(Node { name: node.name.clone(), client });
             }
         }
@@ -129,6 +130,24 @@ pub fn batches<T>(items: &[T], bytes: impl Fn(&T) -> usize) -> Vec<&[T]> {
     batches
 }
 
+/// Makes sure that the address is that of the node: else what one node holds would pass for what another does, and a
+/// node that nobody asked for right.
+async fn named(client: &InspectClient<Channel>, node: &topology::Node) -> Result<()> {
+    let status = client.clone().node_status(proto::NodeStatusRequest {}).await.map_err(says)?.into_inner();
+    same_name(&status.node, node)
+}
+
+fn same_name(said: &str, node: &topology::Node) -> Result<()> {
+    anyhow::ensure!(
+        said == node.name,
+        "{} is not {}, as the topology says: it is {said}; correct the addresses (`tao topology apply`), or end the process \
+         that took the port",
+        node.address,
+        node.name
+    );
+    Ok(())
+}
+
 /// Connects to a node's inspection service.
 ///
 /// # Errors
@@ -150,6 +169,18 @@ pub fn says(status: tonic::Status) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_at_anothers_address_is_named() {
+        let (name, address) = ("follower-1".to_owned(), "10.0.0.21:7400".to_owned());
+        let node = topology::Node { name, address, admin: None };
+        assert!(same_name("follower-1", &node).is_ok());
+        let said = same_name("follower-2", &node).unwrap_err().to_string();
+        assert!(
+            said.contains("10.0.0.21:7400 is not follower-1") && said.contains("it is follower-2"),
+            "{said}"
+        );
+    }
 
     #[test]
     fn batches_are_bounded_in_keys_and_bytes_and_lose_nothing() {
