@@ -6,6 +6,7 @@ pub mod history;
 mod process;
 mod region;
 pub mod regions;
+pub mod scenarios;
 pub mod servers;
 pub mod simulation;
 pub mod soak;

@@ -12,5 +12,6 @@ mod life;
 mod lossless;
 mod observe;
 mod regions;
+mod scenarios;
 mod sessions;
 mod wire;

@@ -35,11 +35,21 @@ pub(crate) fn run_all(root: &Path) -> Result<()> {
 
 /// `cargo xtask soak`: builds the programs as users run them, then the scenario.
 pub(crate) fn soak(root: &Path, options: &[String]) -> Result<()> {
+    scenario(root, &[], options)
+}
+
+/// `cargo xtask matrix`: the same for the fault matrix.
+pub(crate) fn matrix(root: &Path, options: &[String]) -> Result<()> {
+    scenario(root, &["matrix"], options)
+}
+
+fn scenario(root: &Path, which: &[&str], options: &[String]) -> Result<()> {
     setup::ensure_server()?;
     let packages = ["-p", "tao-server", "-p", "tao-admin", "-p", "integration-tests"];
     cargo(root, &[&["build", "--release", "--locked", "--bins"], &packages[..]].concat())?;
     let mut run =
         vec!["run", "--release", "--locked", "-q", "-p", "integration-tests", "--bin", "tao-soak", "--"];
+    run.extend(which);
     run.extend(options.iter().map(String::as_str));
     cargo(root, &run)
 }

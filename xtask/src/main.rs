@@ -1,4 +1,5 @@
-//! Chores of this repository: `cargo xtask test`, `cargo xtask soak`, `cargo xtask bugs`, `cargo xtask tidy`, `cargo xtask setup`.
+//! Chores of this repository: `cargo xtask test`, `cargo xtask soak`, `cargo xtask matrix`, `cargo xtask bugs`, `cargo xtask tidy`,
+//! `cargo xtask setup`.
 #![expect(clippy::print_stdout, reason = "a program for a terminal; what it does is its output")]
 
 mod arrows;
@@ -36,6 +37,13 @@ enum Chore {
     },
     /// Plant bugs, one after the other, and see whether the suite catches them.
     Bugs(bugs::Options),
+    /// Run the fault matrix on real servers, and write its table: --help lists its options.
+    #[command(disable_help_flag = true)]
+    Matrix {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Install what the tests need (a MariaDB server) if nothing of it is there and it may be installed.
     Setup,
 }
@@ -47,6 +55,7 @@ fn main() -> ExitCode {
         Chore::Tidy => checks::tidy(&root),
         Chore::Soak { options } => checks::soak(&root, &options),
         Chore::Bugs(options) => bugs::run(&root, &options),
+        Chore::Matrix { options } => checks::matrix(&root, &options),
         Chore::Setup => setup::ensure_server().map(|server| println!("database server: {server}")),
     };
     match result {

@@ -10,15 +10,59 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use integration_tests::scenarios::faults::{self, FaultsOptions};
+use integration_tests::scenarios::matrix::{self, MatrixOptions};
 use integration_tests::soak::{self, Event, SoakOptions, Summary};
 use tao_schema::topology::ReplicationMode;
-use tao_shard_store::fleet;
+use tao_shard_store::fleet::{self, ServerBinary};
 
 /// Runs a scenario; exit code 1 if it found a violation.
 #[derive(Parser)]
-#[command(name = "cargo xtask soak", version)]
+#[command(name = "cargo xtask soak", version, args_conflicts_with_subcommands = true)]
 struct Command {
+    #[command(subcommand)]
+    other: Option<Other>,
+    #[command(flatten)]
+    soak: Soak,
+}
+
+#[derive(Subcommand)]
+enum Other {
+    /// The fault matrix: every fault at every component. `cargo xtask matrix` runs it.
+    Matrix(Matrix),
+}
+
+#[derive(Args)]
+struct Matrix {
+    /// Which cells, `fault/component`; `*` stands for any text, commas separate.
+    #[arg(long, default_value = "*")]
+    cells: String,
+    /// How often each cell is run.
+    #[arg(long, default_value_t = 3)]
+    times: usize,
+    /// Of the first run; the others count on.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// `both`, in turns, or a part of a database's name.
+    #[arg(long, default_value = "both")]
+    database: String,
+    /// Users at once.
+    #[arg(long, default_value_t = 24)]
+    users: u32,
+    /// Their longest pause between two calls, in milliseconds.
+    #[arg(long, default_value_t = 80)]
+    pause_ms: u64,
+    /// Write everything that was found here.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Write the table here.
+    #[arg(long)]
+    markdown: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Soak {
     /// What to run.
     #[arg(long, value_enum, default_value = "regions")]
     scenario: Scenario,
@@ -53,12 +97,20 @@ struct Command {
     /// Which database: a part of its name. Default: the first that is found.
     #[arg(long)]
     database: Option<String>,
+    /// Faults: the longest pause of a user between two calls, in milliseconds.
+    #[arg(long, default_value_t = 60)]
+    pause_ms: u64,
+    /// Faults: size of each database server's disk, in MiB; 0: disks are not filled.
+    #[arg(long, default_value_t = 2_048)]
+    disk_mib: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Scenario {
     /// Users in several regions, events, a check of everything.
     Regions,
+    /// Users in several regions, random faults all the time, everything judged against the logs.
+    Faults,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -69,23 +121,33 @@ enum Mode {
     Lossless,
 }
 
+impl From<Mode> for ReplicationMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Async => Self::Async,
+            Mode::Lossless => Self::Lossless,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter("warn,integration_tests=info")
         .init();
     let command = Command::parse();
-    let run = || -> Result<Summary> {
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(&command))
+    let run = || -> Result<bool> {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+            match &command.other {
+                Some(Other::Matrix(matrix)) => run_matrix(matrix).await,
+                None if matches!(command.soak.scenario, Scenario::Faults) => run_faults(&command.soak).await,
+                None => Ok(run(&command.soak).await?.violation_count == 0),
+            }
+        })
     };
     match run() {
-        Ok(summary) => {
-            if summary.violation_count == 0 {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("the run could not be made: {error:#}");
             ExitCode::from(2)
@@ -93,12 +155,77 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(command: &Command) -> Result<Summary> {
-    let wanted = command.database.as_deref().unwrap_or_default().to_lowercase();
-    let servers = fleet::test_servers()?;
-    let found =
-        servers.into_iter().find(|server| server.flavour().to_string().to_lowercase().contains(&wanted));
-    let Some(binary) = found else { bail!("no database server {wanted:?} is installed") };
+/// Whether every cell passed.
+async fn run_matrix(matrix: &Matrix) -> Result<bool> {
+    let wanted = if matrix.database == "both" { "" } else { matrix.database.as_str() };
+    let options = MatrixOptions {
+        cells: matrix.cells.clone(),
+        times: matrix.times,
+        seed: matrix.seed,
+        binaries: servers(wanted)?,
+        users: matrix.users,
+        pause: Duration::from_millis(matrix.pause_ms),
+        json: matrix.json.clone(),
+    };
+    let report = matrix::run(&options).await?;
+    let table = report.markdown();
+    println!("{table}");
+    if let Some(path) = &matrix.markdown {
+        std::fs::write(path, &table).with_context(|| path.display().to_string())?;
+    }
+    Ok(report.passed())
+}
+
+/// Whether everything was checked and nothing is wrong.
+async fn run_faults(command: &Soak) -> Result<bool> {
+    let mut found = servers(command.database.as_deref().unwrap_or_default())?;
+    let options = FaultsOptions {
+        binary: found.swap_remove(0),
+        regions: command.regions,
+        time: Duration::from_secs_f64(command.minutes * 60.0),
+        seed: command.seed,
+        users: command.users,
+        pause: Duration::from_millis(command.pause_ms),
+        wan: Duration::from_millis(command.wan_ms),
+        mode: command.mode.into(),
+        nodes: 2,
+        groups: 2,
+        disk_bytes: (command.disk_mib > 0).then_some(command.disk_mib << 20),
+    };
+    eprintln!("seed {}, {} regions, {:.1} minutes", options.seed, options.regions, command.minutes);
+    let summary = faults::run(&options).await?;
+    let text = serde_json::to_string_pretty(&summary)?;
+    println!("{text}");
+    if let Some(path) = &command.json {
+        std::fs::write(path, &text).with_context(|| path.display().to_string())?;
+    }
+    if !summary.passed() {
+        eprintln!(
+            "seed {}: {} violations, failures {:?}, nothing checked for {:?}; repeat it: {}",
+            summary.seed,
+            summary.violation_count,
+            summary.failures,
+            summary.void(),
+            summary.replay
+        );
+    }
+    Ok(summary.passed())
+}
+
+/// The installed database servers whose name has this part.
+fn servers(wanted: &str) -> Result<Vec<ServerBinary>> {
+    let wanted = wanted.to_lowercase();
+    let named = |server: &ServerBinary| server.flavour().to_string().to_lowercase().contains(&wanted);
+    let found: Vec<ServerBinary> = fleet::test_servers()?.into_iter().filter(named).collect();
+    if found.is_empty() {
+        bail!("no database server {wanted:?} is installed");
+    }
+    Ok(found)
+}
+
+async fn run(command: &Soak) -> Result<Summary> {
+    let mut found = servers(command.database.as_deref().unwrap_or_default())?;
+    let binary = found.swap_remove(0);
     let options = SoakOptions {
         binary,
         regions: command.regions,
@@ -106,17 +233,12 @@ async fn run(command: &Command) -> Result<Summary> {
         seed: command.seed,
         users: command.users,
         wan: Duration::from_millis(command.wan_ms),
-        mode: match command.mode {
-            Mode::Async => ReplicationMode::Async,
-            Mode::Lossless => ReplicationMode::Lossless,
-        },
+        mode: command.mode.into(),
         events: command.events.iter().map(|event| Event::parse(event)).collect::<Result<_>>()?,
         visible_writes: command.visible_writes,
     };
     eprintln!("seed {}, {} regions, {:?}", options.seed, options.regions, options.events);
-    let summary = match command.scenario {
-        Scenario::Regions => soak::regions(&options).await?,
-    };
+    let summary = soak::regions(&options).await?;
     let text = serde_json::to_string_pretty(&summary)?;
     println!("{text}");
     if let Some(path) = &command.json {

@@ -1,6 +1,7 @@
 //! Several regions of real processes: database servers with replicas, leaders and followers, a delay on every link between
 //! two regions, and, if wanted, a link on every connection, for [`crate::faults`].
 
+mod clients;
 mod databases;
 mod faults;
 mod links;
@@ -11,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use tao_client::{Client, Options};
 use tao_schema::ids::{HostGroupId, ShardId};
 use tao_schema::topology::{Dsn, FIRST_EPOCH, HostGroup, Node, Region, ReplicationMode, Tier, Topology};
 use tao_shard_store::fleet::{Fleet, ServerBinary, can_mount};
@@ -23,7 +23,6 @@ use crate::binaries::{run_tao, tao_server};
 use crate::faults::{Clocks, FaultKind, Impossible, Network, Place, clock_library};
 use crate::process::{Process, is_ready};
 use crate::region::free_address;
-use crate::soak::Door;
 
 /// How long anything may take to start, on a busy machine.
 const START: Duration = Duration::from_secs(90);
@@ -254,37 +253,6 @@ impl Regions {
             _ => return Ok(()),
         };
         Err(Impossible(why))
-    }
-
-    /// A client of each region, which knows the delays.
-    ///
-    /// # Errors
-    /// No follower of a region answers.
-    pub async fn clients(&self) -> Result<Vec<Door>> {
-        let mut doors = Vec::new();
-        for region in &self.topology.regions {
-            doors.push(Door { region: region.name.clone(), client: self.client(&region.name).await? });
-        }
-        Ok(doors)
-    }
-
-    /// A client in a region.
-    ///
-    /// # Errors
-    /// None of its followers answers.
-    pub async fn client(&self, region: &str) -> Result<Client> {
-        let known = self.topology.regions.iter().find(|known| known.name == region);
-        let nodes = known.with_context(|| format!("no region {region}"))?.followers.iter();
-        let place = Place::client(region);
-        // Seed nodes are dialed as given.
-        let addresses =
-            nodes.flat_map(|tier| &tier.nodes).map(|node| self.network.seen_address(&place, &node.address));
-        let options = Options {
-            region: Some(region.to_owned()),
-            translate: self.network.seen_from(&place).collect(),
-            ..Options::new(addresses)
-        };
-        Client::connect(options).await.with_context(|| format!("connect to {region}"))
     }
 
     /// `tao ARGS` against the cluster: its data.

@@ -1,0 +1,2 @@
+-- Takes that change back.
+ALTER TABLE tao.object COMMENT = ''

@@ -1,0 +1,2 @@
+-- Takes that row away again.
+DELETE FROM tao.object WHERE id = ?

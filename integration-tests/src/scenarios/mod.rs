@@ -1,0 +1,11 @@
+//! Scenarios that prove: users at work on real servers and processes, faults, and everything judged.
+
+pub mod faults;
+mod liveness;
+pub mod matrix;
+pub mod meter;
+mod progress;
+mod quiet;
+pub mod sampling;
+pub mod stage;
+pub mod workload;

@@ -1,0 +1,205 @@
+//! A cluster under proof: its doors, and windows of work that are judged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use tao_schema::ids::ShardId;
+use tao_schema::topology::ReplicationMode;
+use tao_shard_store::fleet::{Server, ServerBinary};
+use tao_shard_store::log::SharedDatabase;
+use tao_shard_store::mysql::{MySqlStore, Options};
+use tokio::task::block_in_place;
+
+use super::quiet;
+use crate::history::{
+    Call, Collector, CollectorOptions, History, Judgement, Operation, Recorder, Rules, RunClock, ShardTables,
+    judge, judge_tables, read_tables,
+};
+use crate::regions::{Regions, RegionsOptions, region_name};
+use crate::soak::Door;
+
+/// The logs must come to their ends within this when nobody writes.
+const LOGS_END: Duration = Duration::from_secs(60);
+/// Inverses that are on their way must have arrived within this.
+const OUTBOX_EMPTY: Duration = Duration::from_secs(30);
+/// Between two looks at what is on its way.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A running cluster. Between [`Stage::open`] and [`Stage::close`] is a window: what users did in it is judged against what
+/// the logs say of it. Windows keep memory bounded, however long a run is.
+pub struct Stage {
+    /// The cluster.
+    pub cluster: Regions,
+    doors: Vec<Door>,
+    mode: ReplicationMode,
+    clock: RunClock,
+    recorder: Recorder,
+    collector: Option<Collector>,
+    /// Stores past the tier and its links, by the index of their servers.
+    stores: BTreeMap<usize, SharedDatabase>,
+    /// Writes of the last window whose outcomes are unknown: they may happen in this one.
+    unknown: Vec<Operation>,
+    sessions: u32,
+}
+
+impl Stage {
+    /// Starts a cluster.
+    ///
+    /// # Errors
+    /// Something does not become ready.
+    pub async fn start(binary: ServerBinary, options: &RegionsOptions) -> Result<Self> {
+        let cluster = Regions::start(binary, options).await?;
+        let clock = RunClock::start();
+        let recorder = Recorder::new(clock.clone());
+        let doors = cluster.recorded_clients(&recorder).await?;
+        Ok(Self {
+            cluster,
+            doors,
+            mode: options.mode,
+            clock,
+            recorder,
+            collector: None,
+            stores: BTreeMap::new(),
+            unknown: Vec::new(),
+            sessions: 0,
+        })
+    }
+
+    /// How users reach the regions. What they do there is recorded.
+    pub fn doors(&self) -> &[Door] {
+        &self.doors
+    }
+
+    /// The first of so many numbers for sessions, which nobody else has.
+    pub fn sessions(&mut self, number: u32) -> u32 {
+        let first = self.sessions + 1;
+        self.sessions += number;
+        first
+    }
+
+    /// Opens a window. No user may be at work.
+    ///
+    /// # Errors
+    /// A server does not answer.
+    pub async fn open(&mut self) -> Result<()> {
+        // What nobody judges is forgotten, but for what may yet happen.
+        self.carry(self.recorder.take());
+        let masters = self.masters()?;
+        let mut servers: Vec<(usize, String, bool)> = Vec::new();
+        for server in self.cluster.fleet.servers() {
+            let name = format!("{} of group {}", region_name(server.replica()), server.group() + 1);
+            let primary = masters.get(server.group()) == Some(&server.replica());
+            servers.push((server.index(), name, primary));
+        }
+        // Primaries first: they tell where the shards stand.
+        servers.sort_by_key(|(index, _, primary)| (!primary, *index));
+        let mut collector = Collector::new(self.clock.clone(), CollectorOptions::default());
+        for (index, name, _) in servers {
+            let store = self.store(index).await?;
+            collector.follow(&name, store).await?;
+        }
+        self.collector = Some(collector);
+        Ok(())
+    }
+
+    /// Closes it and judges: answers, writes and sessions against the logs, and the tables against both. No user may be at
+    /// work.
+    ///
+    /// # Errors
+    /// The logs or the tables can't be read.
+    pub async fn close(&mut self) -> Result<Judgement> {
+        let collector = self.collector.take().context("a window is open")?;
+        let tables = self.settled_tables().await?;
+        let collected = collector.finish(LOGS_END).await.context("read the logs to their ends")?;
+        let mut history = self.recorder.take();
+        let schema = self.doors.first().context("a region")?.client.schema();
+        let rules = Rules {
+            schema: Arc::clone(&schema),
+            complete: true,
+            lossless: self.mode == ReplicationMode::Lossless,
+        };
+        let before = std::mem::take(&mut self.unknown);
+        self.carry(history.clone());
+        history.operations.splice(0..0, before);
+        let judged = tokio::task::spawn_blocking(move || {
+            let mut found = judge(&history, &collected.truth, &rules);
+            found.absorb(judge_tables(&collected.truth, &tables, &schema));
+            found
+        });
+        judged.await.context("the judge")
+    }
+
+    /// Compares caches with databases, and these with themselves. No user may be at work.
+    ///
+    /// # Errors
+    /// The regions don't come to the present, or can't be asked.
+    pub async fn check(&self) -> Result<Judgement> {
+        quiet::check(&self.cluster).await
+    }
+
+    /// Every process of the cluster, and this one, by name.
+    pub fn processes(&self) -> Vec<(String, u32)> {
+        let nodes = self.cluster.nodes.iter().map(|(name, process)| (name.clone(), process.pid()));
+        let servers = self.cluster.fleet.servers().iter().filter_map(|server| {
+            let name = format!("database-{}-{}", server.group() + 1, region_name(server.replica()));
+            Some((name, server.pid()?))
+        });
+        nodes.chain(servers).chain([("judge".to_owned(), std::process::id())]).collect()
+    }
+
+    /// Keeps the writes of a window that may happen after it.
+    fn carry(&mut self, history: History) {
+        self.unknown = history.operations;
+        self.unknown.retain(|operation| {
+            let uncertain = operation.result.as_ref().is_err_and(|code| !code.outcome_certain());
+            matches!(operation.call, Call::Write(_)) && uncertain
+        });
+    }
+
+    fn masters(&self) -> Result<Vec<usize>> {
+        block_in_place(|| self.cluster.masters())
+    }
+
+    async fn store(&mut self, index: usize) -> Result<SharedDatabase> {
+        if let Some(store) = self.stores.get(&index) {
+            return Ok(Arc::clone(store));
+        }
+        let server = self.cluster.fleet.servers().get(index).context("a server of the fleet")?;
+        let store = MySqlStore::open(&server.dsn().expose(), Options::default()).await?;
+        let store: SharedDatabase = Arc::new(store);
+        self.stores.insert(index, Arc::clone(&store));
+        Ok(store)
+    }
+
+    /// The tables of all shards, when nothing is on its way any more, or as they are after a time.
+    async fn settled_tables(&mut self) -> Result<BTreeMap<ShardId, ShardTables>> {
+        let began = Instant::now();
+        loop {
+            let tables = self.tables().await?;
+            let settled = tables.values().all(|shard| shard.outbox.is_empty());
+            if settled || began.elapsed() > OUTBOX_EMPTY {
+                return Ok(tables);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn tables(&mut self) -> Result<BTreeMap<ShardId, ShardTables>> {
+        let masters = self.masters()?;
+        let mut tables = BTreeMap::new();
+        for (group, master) in masters.iter().enumerate() {
+            let server = self.cluster.fleet.server(group, *master).map(Server::index);
+            let store = self.store(server.context("a primary")?).await?;
+            let topology = self.cluster.topology();
+            let id = topology.host_groups.get(group).context("a host group")?.id;
+            let shards = (0..topology.shards).filter_map(|shard| u16::try_from(shard).ok().map(ShardId));
+            let of_group = shards
+                .filter(|shard| topology.assignment(*shard).is_some_and(|found| found.host_group == id));
+            let of_group: Vec<ShardId> = of_group.collect();
+            tables.extend(read_tables(&*store, of_group).await.context("read the tables")?);
+        }
+        Ok(tables)
+    }
+}
