@@ -2,7 +2,9 @@
 
 mod binaries;
 pub mod faults;
+pub mod fuzz;
 pub mod history;
+pub mod model;
 mod process;
 mod region;
 pub mod regions;

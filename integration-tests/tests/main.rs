@@ -7,9 +7,11 @@
 
 mod command;
 mod failures;
+mod fuzz;
 mod graph;
 mod life;
 mod lossless;
+mod model;
 mod observe;
 mod regions;
 mod scenarios;

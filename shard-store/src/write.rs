@@ -63,7 +63,7 @@ pub enum StoreOp {
         fields: EncodedFields,
     },
     /// Subset update; `NotFound`, `PreconditionFailed` (version), or `InvalidArgument` (type, or merged size over the
-    /// object limit).
+    /// limit).
     ObjectUpdate {
         /// Which object.
         id: ObjectId,
@@ -73,6 +73,9 @@ pub enum StoreOp {
         set: EncodedFields,
         /// Fields to unset.
         clear: Vec<FieldId>,
+        /// Largest encoded fields that the whole object may have then: what is set was checked, what is there only the
+        /// store knows. At most [`tao_schema::limits::MAX_OBJECT_BYTES`].
+        max_bytes: usize,
         /// The version it must have.
         expected: Option<Seq>,
     },

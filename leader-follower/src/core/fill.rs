@@ -124,8 +124,13 @@ impl ShardCore {
         if body.depth() > held.body.depth() {
             return Filled::Stored(self.put_whole(key, further, body, entries));
         }
-        if further == held.as_of || further <= self.watermark {
+        if further == held.as_of {
             return Filled::Stored(Arc::clone(held));
+        }
+        if further <= self.watermark {
+            // In memory the watermark says how far it is right; here only its `as_of` does. Were that left behind, a reader
+            // who has seen the watermark would be refused by what has just been read for him.
+            return Filled::Stored(self.entry(further, held.body.clone()));
         }
         Filled::Stored(self.put_whole(key, further, held.body.clone(), entries))
     }

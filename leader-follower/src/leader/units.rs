@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tao_schema::graph_schema::{Canonical, GraphSchema};
 use tao_schema::ids::{EdgeKey, Epoch, Seq, ShardId};
+use tao_schema::limits::MAX_OBJECT_BYTES;
 use tao_schema::ops::WriteOp;
 use tao_schema::rows::{ChangeItem, EdgeValue, ShardChange};
 use tao_schema::{Error, Result};
@@ -45,7 +46,8 @@ impl<T: Fn(ShardId) -> Option<Epoch>> Translator<'_, T> {
         Ok(match op {
             WriteOp::ObjectAdd { id, otype, fields, .. } => StoreOp::ObjectAdd { id, otype, fields },
             WriteOp::ObjectUpdate { id, otype, set, clear, expected } => {
-                StoreOp::ObjectUpdate { id, otype, set, clear, expected }
+                let max_bytes = self.schema.object_type(otype).map_or(MAX_OBJECT_BYTES, |def| def.max_bytes);
+                StoreOp::ObjectUpdate { id, otype, set, clear, max_bytes, expected }
             }
             WriteOp::ObjectDelete { id, expected } => StoreOp::ObjectDelete { id, expected },
             WriteOp::AssocAdd { edge, time, fields, create_only, expected } => {

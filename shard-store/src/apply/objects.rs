@@ -35,7 +35,7 @@ impl Workspace<'_> {
             }
             None => self.allocate(shard)?,
         };
-        check_size(id, fields)?;
+        check_size(id, fields, MAX_OBJECT_BYTES)?;
         self.put_object(id, ObjectRow { otype, version: Seq::ZERO, fields: fields.clone() })?;
         Ok(Outcome { effect: Effect::Created, id: Some(id) })
     }
@@ -69,7 +69,7 @@ impl Workspace<'_> {
         &mut self,
         id: ObjectId,
         otype: ObjectType,
-        (set, clear): (&EncodedFields, &[FieldId]),
+        (set, clear, max_bytes): (&EncodedFields, &[FieldId], usize),
         expected: Option<Seq>,
     ) -> Result<Outcome> {
         let Some(row) = self.objects.get(&id)? else { return Err(absent(id)) };
@@ -81,7 +81,7 @@ impl Workspace<'_> {
         let mut fields = row.fields.decode()?;
         fields.merge(set.decode()?, clear);
         let fields = fields.encode();
-        check_size(id, &fields)?;
+        check_size(id, &fields, max_bytes)?;
         self.put_object(id, ObjectRow { otype, version: Seq::ZERO, fields })?;
         Ok(Outcome { effect: Effect::Updated, id: Some(id) })
     }
@@ -124,10 +124,11 @@ fn check_version(id: ObjectId, row: &ObjectRow, expected: Option<Seq>) -> Result
     }
 }
 
-fn check_size(id: ObjectId, fields: &EncodedFields) -> Result<()> {
-    if fields.len() <= MAX_OBJECT_BYTES {
+fn check_size(id: ObjectId, fields: &EncodedFields, max_bytes: usize) -> Result<()> {
+    let limit = max_bytes.min(MAX_OBJECT_BYTES);
+    if fields.len() <= limit {
         return Ok(());
     }
-    let message = format!("object {id} would have {} bytes; the limit is {MAX_OBJECT_BYTES}", fields.len());
+    let message = format!("object {id} would have {} bytes; the limit is {limit}", fields.len());
     Err(Error::invalid(message))
 }

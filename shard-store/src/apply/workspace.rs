@@ -155,9 +155,9 @@ impl<'a> Workspace<'a> {
         let edge_effect = |effect| Outcome { effect, id: None };
         match op {
             StoreOp::ObjectAdd { id, otype, fields } => self.object_add(shard, *id, *otype, fields),
-            StoreOp::ObjectUpdate { id, otype, set, clear, expected } => {
+            StoreOp::ObjectUpdate { id, otype, set, clear, max_bytes, expected } => {
                 owned(shard, *id)?;
-                self.object_update(*id, *otype, (set, clear), *expected)
+                self.object_update(*id, *otype, (set, clear, *max_bytes), *expected)
             }
             StoreOp::ObjectDelete { id, expected } => {
                 owned(shard, *id)?;

@@ -9,6 +9,7 @@ use tao_schema::fields::{EncodedFields, Fields, Value};
 use tao_schema::ids::{
     AssocType, EdgeKey, Epoch, FieldId, ListKey, ObjectId, ObjectType, RequestId, Seq, ShardId, Time,
 };
+use tao_schema::limits::MAX_OBJECT_BYTES;
 use tao_schema::ops::Effect;
 use tao_schema::rows::{EdgeValue, ListRow, ObjectRow};
 
@@ -221,7 +222,14 @@ pub(super) fn allocate() -> StoreOp {
 }
 
 pub(super) fn update(id: ObjectId, set: EncodedFields) -> StoreOp {
-    StoreOp::ObjectUpdate { id, otype: OTYPE, set, clear: vec![], expected: None }
+    StoreOp::ObjectUpdate {
+        id,
+        otype: OTYPE,
+        set,
+        clear: vec![],
+        max_bytes: MAX_OBJECT_BYTES,
+        expected: None,
+    }
 }
 
 pub(super) fn delete(id: ObjectId) -> StoreOp {

@@ -14,7 +14,14 @@ use super::bench::*;
 use crate::write::{StoreOp, UnitDone};
 
 fn update_if(id: ObjectId, otype: ObjectType, expected: Option<Seq>) -> StoreOp {
-    StoreOp::ObjectUpdate { id, otype, set: text("new"), clear: vec![], expected }
+    StoreOp::ObjectUpdate {
+        id,
+        otype,
+        set: text("new"),
+        clear: vec![],
+        max_bytes: MAX_OBJECT_BYTES,
+        expected,
+    }
 }
 
 fn delete_if(id: ObjectId, expected: Seq) -> StoreOp {
@@ -50,6 +57,7 @@ pub(super) async fn an_update_touches_a_subset(bench: &Bench) -> Verdict {
         otype: OTYPE,
         set: fields(&[(2, -2), (9, i64::MIN)]),
         clear: vec![FieldId(3), FieldId(8)],
+        max_bytes: MAX_OBJECT_BYTES,
         expected: None,
     };
     bench.ops(vec![op]).await?;
@@ -91,6 +99,21 @@ pub(super) async fn the_object_limit_holds_after_a_merge(bench: &Bench) -> Verdi
     // Each part is within the limit, the merged object is not.
     bench.refused(vec![update(x, blob(2, 1))], ErrorCode::InvalidArgument).await?;
     ensure_eq!(bench.object(x).await?.map(|row| row.fields), Some(full), "the object at its limit");
+    // The type's own limit, too.
+    let y = ObjectId::new(bench.shards[2], 2);
+    let (first, second) = (blob(1, 20), blob(2, 20));
+    let merge = |max_bytes| StoreOp::ObjectUpdate {
+        id: y,
+        otype: OTYPE,
+        set: second.clone(),
+        clear: vec![],
+        max_bytes,
+        expected: None,
+    };
+    let both = first.len() + second.len();
+    bench.ops(vec![add(y, first)]).await?;
+    bench.refused(vec![merge(both - 1)], ErrorCode::InvalidArgument).await?;
+    bench.ops(vec![merge(both)]).await?;
     Ok(())
 }
 

@@ -118,7 +118,7 @@ impl Oracle {
                 self.objects.insert(id, (*otype, version, fields.decode().map_err(|_| Refusal)?));
                 absent.then_some(Effect::Created).ok_or(Refusal)
             }
-            StoreOp::ObjectUpdate { id, otype, set, clear, expected } => {
+            StoreOp::ObjectUpdate { id, otype, set, clear, expected, .. } => {
                 let (stored, version, mut fields) = self.objects.get(id).cloned().ok_or(Refusal)?;
                 if stored != *otype || expected.is_some_and(|seq| seq.0 != version) {
                     return Err(Refusal);

@@ -4,6 +4,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tao_schema::fields::{Fields, Value};
 use tao_schema::ids::{AssocType, EdgeKey, FieldId, ObjectId, ObjectType, Seq, ShardId};
+use tao_schema::limits::MAX_OBJECT_BYTES;
 
 use super::bench::*;
 use super::oracle::Oracle;
@@ -61,6 +62,7 @@ impl Generator {
                     otype: self.otype(),
                     set: self.fields().encode(),
                     clear: vec![FieldId(self.rng.random_range(1..4))],
+                    max_bytes: MAX_OBJECT_BYTES,
                     expected: self.expected(version),
                 }
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tao_schema::error::ErrorCode;
 use tao_schema::ids::{ObjectId, Seq};
+use tao_schema::limits::MAX_OBJECT_BYTES;
 use tao_schema::ops::Effect;
 
 use super::Verdict;
@@ -44,8 +45,14 @@ pub(super) async fn h5_a_retry_through_another_leader_has_one_effect(bench: &Ben
 pub(super) async fn h5_a_retried_precondition_reports_its_success(bench: &Bench) -> Verdict {
     let x = ObjectId::new(bench.shards[1], 1);
     bench.ops(vec![add(x, text("0"))]).await?;
-    let op =
-        StoreOp::ObjectUpdate { id: x, otype: OTYPE, set: text("1"), clear: vec![], expected: Some(Seq(1)) };
+    let op = StoreOp::ObjectUpdate {
+        id: x,
+        otype: OTYPE,
+        set: text("1"),
+        clear: vec![],
+        max_bytes: MAX_OBJECT_BYTES,
+        expected: Some(Seq(1)),
+    };
     let attempt = |age| request(1, age, unit(vec![op.clone()]));
     bench.write(attempt(FIRST)).await?;
     for store in [&bench.one, &bench.other] {

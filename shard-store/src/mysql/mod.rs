@@ -43,6 +43,8 @@ use tao_schema::ids::{EdgeKey, Epoch, ShardId};
 use tao_schema::rows::ShardState;
 
 pub use self::commit::PhaseTimes;
+#[doc(hidden)]
+pub use self::log::fuzzing;
 pub use self::options::Options;
 
 use self::commit::Timings;

@@ -222,6 +222,21 @@ impl SessionCookie {
         Written { set_cookie, fallback }
     }
 
+    /// What a value says, without a client: for fuzz targets.
+    ///
+    /// # Errors
+    /// As [`SessionCookie::read`].
+    #[doc(hidden)]
+    pub fn seen(&self, value: &str) -> Result<Session, CookieError> {
+        self.open(value, SystemTime::now()).map(|content| content.seen)
+    }
+
+    /// The value for a session as it stands, whatever its size: for fuzz targets.
+    #[doc(hidden)]
+    pub fn value_of(&self, seen: Session) -> String {
+        self.seal.close(&Content { seen, master_until: None })
+    }
+
     /// The values of our name in a `Cookie` header.
     fn values<'a>(&self, header: &'a str) -> impl Iterator<Item = &'a str> {
         let pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));

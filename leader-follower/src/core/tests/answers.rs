@@ -42,6 +42,16 @@ fn h17_floors_outlive_the_cache() {
     );
 }
 
+/// The model of the whole API found that a reader who had seen 11 was refused here.
+#[test]
+fn a_fill_of_what_is_held_says_how_far_it_is_right() {
+    check(
+        "R12: the entry is as it was, and right at the fill's position",
+        "reset 10; fill o=1v9 @10; change 11 x=1; fill o=1v9 @11; read o",
+        "stored 1@10; stored 1@11; 1@11",
+    );
+}
+
 #[test]
 fn floors_live_until_the_watermark_passes() {
     check(

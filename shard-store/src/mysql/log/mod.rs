@@ -12,6 +12,7 @@
 
 pub(super) mod connect;
 mod decoder;
+pub mod fuzzing;
 mod preflight;
 mod query;
 mod rows;
