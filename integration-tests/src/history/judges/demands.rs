@@ -16,9 +16,9 @@ use crate::history::operation::{Call, Invariant, Operation, Reply};
 /// A heartbeat takes its time before it commits: what is before it in the log was committed by so much later at most.
 const BEAT_SLACK: PrimaryTime = PrimaryTime(1_000);
 
-/// What was known to be committed, as time goes by: the newest position of each epoch that any answer named.
+/// What was known to be committed, as time goes by: the newest position of each epoch that any answer named, and whose.
 #[derive(Default)]
-struct Committed(BTreeMap<(ShardId, Epoch), Seq>);
+struct Committed<'a>(BTreeMap<(ShardId, Epoch), (Seq, Option<&'a Operation>)>);
 
 impl<'a> Court<'a> {
     pub(super) fn demands(&mut self) {
@@ -83,15 +83,15 @@ impl<'a> Court<'a> {
     /// Reads that demanded an age: what anybody had been shown or told by then must be in the answer. In a mode that may
     /// lose, an old primary that was cut off vouches for itself (H20): there only its own epoch is judged.
     fn ages(&mut self) {
-        let mut told: Vec<(Duration, Position)> = self
+        let mut told: Vec<(&Operation, Position)> = self
             .operations
             .iter()
             .flat_map(|operation| {
-                positions(operation).iter().map(|position| (operation.end, *position)).collect::<Vec<_>>()
+                positions(operation).iter().map(|position| (operation, *position)).collect::<Vec<_>>()
             })
             .filter(|(_, position)| self.standing(*position) == Standing::Present)
             .collect();
-        told.sort_by_key(|(end, _)| *end);
+        told.sort_by_key(|(operation, _)| operation.end);
         let age = |read: &Read<'_>| match read.request.demand.freshness {
             Freshness::Within(age) => Some(age),
             Freshness::Critical => Some(Duration::ZERO),
@@ -105,24 +105,25 @@ impl<'a> Court<'a> {
         let mut told = told.into_iter().peekable();
         let mut committed = Committed::default();
         for (since, read) in asked {
-            while let Some((_, position)) = told.next_if(|(end, _)| *end < since) {
-                let seq = committed.0.entry((position.shard, position.epoch)).or_default();
-                *seq = position.seq.max(*seq);
+            while let Some((by, position)) = told.next_if(|(by, _)| by.end < since) {
+                let newest = committed.0.entry((position.shard, position.epoch)).or_insert((Seq::ZERO, None));
+                if position.seq > newest.0 {
+                    *newest = (position.seq, Some(by));
+                }
             }
             let answered = read.reply.position;
             self.checked(Invariant::I2);
             let range = (answered.shard, Epoch(0))..=(answered.shard, Epoch(u32::MAX));
-            let missed = committed.0.range(range).map(|((shard, epoch), seq)| Position {
-                shard: *shard,
-                epoch: *epoch,
-                seq: *seq,
+            let missed = committed.0.range(range).map(|((shard, epoch), (seq, by))| {
+                (Position { shard: *shard, epoch: *epoch, seq: *seq }, *by)
             });
             let missed = missed
-                .filter(|known| self.rules.lossless || known.epoch <= answered.epoch)
-                .find(|known| !self.includes(answered, *known));
-            if let Some(known) = missed {
+                .filter(|(known, _)| self.rules.lossless || known.epoch <= answered.epoch)
+                .find(|(known, _)| !self.includes(answered, *known));
+            if let Some((known, by)) = missed {
+                let by = by.map(super::slice::line).unwrap_or_default();
                 let message = format!(
-                    "operation #{} demanded {:?} and was answered at {answered}; {known} was known that long before",
+                    "operation #{} demanded {:?} and was answered at {answered}; {known} was known that long before, by {by}",
                     read.operation.id, read.request.demand.freshness
                 );
                 self.wrong(read, Invariant::I2, message);

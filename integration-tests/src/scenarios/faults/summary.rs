@@ -66,13 +66,15 @@ impl FaultsSummary {
         let engine = format!("{} {}", options.binary.flavour(), options.binary.version());
         let mode = format!("{:?}", options.mode).to_lowercase();
         let replay = format!(
-            "cargo xtask soak --scenario faults --seed {} --minutes {:.2} --users {} --pause-ms {} --regions {} --mode {mode} \
-             --database {}",
+            "cargo xtask soak --scenario faults --seed {} --minutes {:.2} --users {} --pause-ms {} --regions {} --wan-ms {} \
+             --disk-mib {} --mode {mode} --database {}",
             options.seed,
             options.time.as_secs_f64() / 60.0,
             options.users,
             options.pause.as_millis(),
             options.regions,
+            options.wan.as_millis(),
+            options.disk_bytes.unwrap_or(0) >> 20,
             options.binary.flavour().to_string().to_lowercase(),
         );
         Self {
