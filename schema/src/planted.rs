@@ -234,6 +234,10 @@ bugs! {
     ForgedCookieTaken = "forged-cookie-taken",
     /// Requests go to the other region first. Reads are slow, and behind.
     OtherRegionFirst = "other-region-first",
+    /// `tao observe` counts what it finds stale as consistent. An observer that sees nothing.
+    ObserverSeesNothing = "observer-sees-nothing",
+    /// `tao observe` counts what it can't tell as consistent. Nines that nobody measured.
+    ObserverGuesses = "observer-guesses",
     /// `tao check --deep` finds every cached entry equal. A check that compares nothing.
     CheckComparesNothing = "check-compares-nothing",
 }

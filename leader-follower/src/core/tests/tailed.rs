@@ -20,6 +20,11 @@ fn h8_what_nobody_has_seen_committed_is_not_shown() {
         "stored 1@119; published [120]; published []; published []; 7@120",
     );
     check(
+        "H10: what comes in its place is committed, as all that a replica's log has",
+        "open 119; fill o=1v9 @119; unseen 120 o=7; tail 120 o=8; read o",
+        "stored 1@119; published []; published [120]; 8@120",
+    );
+    check(
         "H10: and a commit behind the other one comes before the log does",
         "open 119; unseen 120 o=7; log_lost; commit 121 x=1; held; tail 120 o=8",
         "published []; published []; held nothing; published [120 121]",

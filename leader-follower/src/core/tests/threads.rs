@@ -1,7 +1,7 @@
 //! Readers without a lock beside a writer (R11, H12).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use tao_schema::fields::EncodedFields;
@@ -20,6 +20,7 @@ fn race(without: Option<Rule>) -> Option<(u64, u64)> {
     let shard = SharedShard::new(SHARD, options(without));
     let entries = MapEntries::default();
     let done = AtomicBool::new(false);
+    let reading = AtomicUsize::new(0);
     let Key::Object(id) = OBJECT else { panic!("OBJECT is one") };
     let row =
         |seq| ObjectRow { otype: ObjectType(1), version: Seq(seq), fields: EncodedFields(Bytes::new()) };
@@ -38,6 +39,9 @@ fn race(without: Option<Rule>) -> Option<(u64, u64)> {
                     while !done.load(Ordering::Relaxed) {
                         if let Lookup::Hit { entry, as_of } = shard.lookup(&entries, &OBJECT, None) {
                             hits += 1;
+                            if hits == 1 {
+                                reading.fetch_add(1, Ordering::Relaxed);
+                            }
                             if entry.version() != as_of.seq {
                                 return Err((entry.version().0, as_of.seq.0));
                             }
@@ -47,6 +51,10 @@ fn race(without: Option<Rule>) -> Option<(u64, u64)> {
                 })
             })
             .collect();
+        // However busy the machine is: nothing is written before both readers read.
+        while reading.load(Ordering::Relaxed) < readers.len() {
+            std::thread::yield_now();
+        }
         let mut seq = 1;
         for round in 0..CHANGES {
             if readers.iter().any(std::thread::ScopedJoinHandle::is_finished) {
