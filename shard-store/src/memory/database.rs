@@ -97,6 +97,8 @@ pub(super) struct State {
     pub(super) tail_holds: usize,
     /// The next transaction's copy in this log is unreadable, because of this.
     pub(super) damage: Option<Arc<str>>,
+    /// The next transaction's copy in this log says nothing.
+    pub(super) omit: bool,
 }
 
 /// A transaction between durable and visible.
@@ -262,8 +264,9 @@ impl MemoryDatabase {
     }
 
     fn append(&self, state: &mut State, held: Held) {
-        let damage = state.damage.take();
-        state.log.push(Entry { transaction: Arc::clone(&held.transaction), at: Instant::now(), damage });
+        let (damage, omitted) = (state.damage.take(), std::mem::take(&mut state.omit));
+        let transaction = Arc::clone(&held.transaction);
+        state.log.push(Entry { transaction, at: Instant::now(), damage, omitted });
         state.log.purge(self.0.options.log_transactions);
         state.held.push_back(held);
         if state.commit_holds == 0 {

@@ -59,6 +59,12 @@ impl MemoryDatabase {
         self.state().damage = Some(why.into());
     }
 
+    /// Tails of this server's log pass the next transaction without a word, as if somebody had written it with logging
+    /// switched off (H9, H11). Rows are written as they should, and replicas get it.
+    pub fn omit_next(&self) {
+        self.state().omit = true;
+    }
+
     /// Forgets the log before `position`. Tails that have yet to give it out lose their position.
     pub fn purge_log_before(&self, position: &LogPosition) {
         self.state().log.purge_before(position);

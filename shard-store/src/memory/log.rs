@@ -99,6 +99,8 @@ pub(super) struct Entry {
     pub(super) at: Instant,
     /// Why this log's copy can't be read.
     pub(super) damage: Option<Arc<str>>,
+    /// Tails pass it without a word.
+    pub(super) omitted: bool,
 }
 
 impl Entry {

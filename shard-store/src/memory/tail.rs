@@ -109,7 +109,9 @@ fn take(
             return Err(TailError::new(TailErrorKind::NotUnderstood, message));
         }
         position.add(&entry.transaction.source, entry.transaction.sequence);
-        events.extend(entry.events());
+        if !entry.omitted {
+            events.extend(entry.events());
+        }
         cursor.advance();
     }
     Ok((!events.is_empty()).then_some(events))

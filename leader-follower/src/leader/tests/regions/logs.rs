@@ -120,6 +120,19 @@ async fn h11_a_log_that_brings_nothing_is_found_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn h9_a_change_that_the_log_left_out_before_a_silence_is_found_by_the_audit() {
+    let world = Regions::new(Duration::ZERO).await;
+    let (one, two) = (world.start("a-1").await, world.start("a-2").await);
+    assert_eq!(two.local(follows(1)).await, 0);
+    world.databases[0].omit_next();
+    one.write(follow(1, 2)).await.unwrap();
+    pause(100).await;
+    assert_eq!(two.local(follows(1)).await, 0, "no gap shows it, and heartbeats come");
+    pause(11_000).await;
+    assert_eq!((two.alarms("audit"), two.local(follows(1)).await), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn h22_a_server_that_has_what_the_primary_lacks_is_refused() {
     let world = Regions::new(Duration::ZERO).await;
     let (one, two) = (world.start("a-1").await, world.start("b-1").await);
