@@ -15,7 +15,9 @@
 //! - A full disk is a file system in memory that is made as small as what is on it (needs root). Both servers wait for
 //!   room, and may take up to a minute to notice it.
 //! - Clocks are those of the programs, through `libfaketime`: their wall clocks jump, monotonic clocks don't. The
-//!   machine's own clock is never touched. Time namespaces of Linux are of no use here: they have no wall clock.
+//!   machine's own clock is never touched. They jump within a second, so such a fault should last longer. What a node
+//!   takes from `CLOCK_BOOTTIME` comes past the library and stays right, as it would. Time namespaces of Linux are of no
+//!   use here: they have no wall clock.
 //!
 //! # What stays behind
 //!

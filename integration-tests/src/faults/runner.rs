@@ -9,6 +9,8 @@ use tokio::time::Instant;
 use super::{FaultKind, Impossible, Injected, Schedule};
 use crate::regions::Regions;
 
+/// Being later than this delays everything after it.
+const LATE: Duration = Duration::from_millis(20);
 /// Attempts to end a fault, when the schedule is over.
 const ATTEMPTS: u32 = 4;
 /// Between two of them.
@@ -51,15 +53,22 @@ impl Report {
 
 struct Run<'a> {
     regions: &'a mut Regions,
+    /// The start, for what is told.
     began: Instant,
+    /// The start, for what is to be done: later, by all delays so far.
+    base: Instant,
     report: Report,
     active: BTreeMap<usize, Injected>,
 }
 
 /// Applies a schedule, heals everything, and waits until all nodes are ready. What is still in force if this is cut off
 /// ends with the cluster.
+///
+/// One thing is done at a time. If it takes longer than the schedule leaves for it (a server that starts), everything after
+/// it comes so much later: faults keep their lengths, and meet those that they are to meet.
 pub async fn run(regions: &mut Regions, schedule: &Schedule) -> Report {
-    let mut run = Run { regions, began: Instant::now(), report: Report::default(), active: BTreeMap::new() };
+    let began = Instant::now();
+    let mut run = Run { regions, began, base: began, report: Report::default(), active: BTreeMap::new() };
     // Ends before beginnings, where they coincide.
     let mut events: Vec<(u64, bool, usize)> = Vec::new();
     for (at, planned) in schedule.faults.iter().enumerate() {
@@ -68,7 +77,12 @@ pub async fn run(regions: &mut Regions, schedule: &Schedule) -> Report {
     }
     events.sort_unstable();
     for (time, begins, at) in events {
-        tokio::time::sleep_until(run.began + Duration::from_millis(time)).await;
+        let due = run.base + Duration::from_millis(time);
+        tokio::time::sleep_until(due).await;
+        let late = due.elapsed();
+        if late > LATE {
+            run.base += late;
+        }
         if begins {
             run.begin(schedule, at).await;
         } else {
@@ -92,8 +106,7 @@ pub async fn run(regions: &mut Regions, schedule: &Schedule) -> Report {
     }
     run.regions.network().heal_all();
     run.revive().await;
-    let rest = Duration::from_millis(schedule.length_ms);
-    tokio::time::sleep_until(run.began + rest).await;
+    tokio::time::sleep_until(run.base + Duration::from_millis(schedule.length_ms)).await;
     run.report
 }
 

@@ -20,7 +20,7 @@ impl Fleet {
     ///
     /// # Errors
     /// `NotPrepared`: it has no disk of its own. Or it can't be shrunk.
-    pub async fn fill_disk(&mut self, index: usize) -> Result<(), FleetError> {
+    pub async fn fill_disk(&self, index: usize) -> Result<(), FleetError> {
         self.on_disk(index, Disk::fill).await
     }
 
@@ -28,12 +28,12 @@ impl Fleet {
     ///
     /// # Errors
     /// As [`Fleet::fill_disk`].
-    pub async fn empty_disk(&mut self, index: usize) -> Result<(), FleetError> {
+    pub async fn empty_disk(&self, index: usize) -> Result<(), FleetError> {
         self.on_disk(index, Disk::empty).await
     }
 
     async fn on_disk(
-        &mut self,
+        &self,
         index: usize,
         work: fn(&Disk) -> Result<(), FleetError>,
     ) -> Result<(), FleetError> {

@@ -100,7 +100,7 @@ pub(super) async fn carry(
     let direction = |from, to, way: Way| {
         let seed = shared.options.seed.wrapping_add(number.wrapping_mul(2) + u64::from(way == Way::Back));
         let random = StdRng::seed_from_u64(seed);
-        Direction { from, to, way, shared: &*shared, state: state.clone(), random }.run()
+        Direction { from, to, way, shared: &shared, state: state.clone(), random }.run()
     };
     let mut losses = state.clone();
     tokio::select! {

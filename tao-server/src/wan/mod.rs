@@ -178,7 +178,7 @@ impl Accepting {
                     };
                     let (closed, state) = (self.closed.clone(), self.state.clone());
                     let began = *state.borrow();
-                    let carried = carry(near, Arc::clone(&self.shared), number, began, state);
+                    let carried = Box::pin(carry(near, Arc::clone(&self.shared), number, began, state));
                     tokio::spawn(async move {
                         let _counted = permit;
                         closed.run_until_cancelled_owned(carried).await
