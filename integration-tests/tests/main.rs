@@ -7,6 +7,7 @@
 
 mod command;
 mod failures;
+mod faults;
 mod fuzz;
 mod graph;
 mod life;
