@@ -10,6 +10,7 @@ mod failures;
 mod faults;
 mod fuzz;
 mod graph;
+mod history;
 mod life;
 mod lossless;
 mod model;

@@ -130,6 +130,8 @@ impl Client {
 
     fn flight(&self, context: &Context, request: Request, options: &CallOptions) -> Result<(Flight, Sent)> {
         let client_options = self.core.cluster.options();
+        // Before anything is looked up in the session: what ends after this may be missing in what is demanded.
+        let mut recording = self.record();
         let now = Instant::now();
         let timeout = options.timeout.unwrap_or(client_options.timeout).min(MAX_DEADLINE);
         let deadline = now + timeout;
@@ -140,7 +142,9 @@ impl Client {
                 let demand = self.demand(shard, options);
                 let request = ReadRequest { demand, explain: options.explain, ..ReadRequest::local(op) };
                 let demand = self.session.as_ref().map(|_| request.demand.clone());
-                let recording = self.record(|| Recorded::Read(request.clone()));
+                if let Some(recording) = &mut recording {
+                    recording.asked(Recorded::Read(request.clone()));
+                }
                 (Sent { shard, demand, recording }, Outgoing::Read(request.into()))
             }
             Request::Write { ops, .. } => {
@@ -149,7 +153,9 @@ impl Client {
                 context.schema.check_write(&request)?;
                 let shard = request.ops.first().map_or(ShardId(0), tao_schema::ops::WriteOp::shard);
                 let began_wall = SystemTime::now();
-                let recording = self.record(|| Recorded::Write(request.clone()));
+                if let Some(recording) = &mut recording {
+                    recording.asked(Recorded::Write(request.clone()));
+                }
                 let what = Outgoing::Write { request: request.into(), began: now, began_wall };
                 (Sent { shard, demand: None, recording }, what)
             }
@@ -159,10 +165,10 @@ impl Client {
         Ok((Flight::new(sent.shard, what, attempts, patience, deadline), sent))
     }
 
-    fn record(&self, call: impl FnOnce() -> Recorded) -> Option<Recording> {
+    fn record(&self) -> Option<Recording> {
         let recorder = self.core.cluster.options().recorder.as_ref()?;
         let session = self.session.as_ref().map_or(0, |session| session.recorded_as());
-        Some(Recording::begin(recorder, session, call()))
+        Some(Recording::begin(recorder, session))
     }
 
     /// What a read demands: all that the session has seen, and what the call says (R19, R21).
@@ -181,9 +187,11 @@ impl Client {
         self.core.cluster.routes().place(shard)
     }
 
-    /// Translates a reply and notes what it tells in the session (R19).
+    /// Translates a reply, notes what it tells in the session (R19), and shows it to the recorder: last, so that what begins
+    /// after the recorded end demands all of it.
     fn settle(&self, answer: Result<proto::reply::Result>, sent: &mut Sent) -> Result<Reply> {
         let reply = answer.and_then(understand).map_err(|error| self.explain_loss(error, sent.shard));
+        self.note(&reply, sent);
         if let Some(recording) = &mut sent.recording {
             recording.end(match &reply {
                 Ok(Reply::Read(read)) => Ok(RecordedReply::Read(read.clone())),
@@ -191,8 +199,12 @@ impl Client {
                 Err(error) => Err(error.code),
             });
         }
-        let Some(session) = &self.session else { return reply };
-        match &reply {
+        reply
+    }
+
+    fn note(&self, reply: &Result<Reply>, sent: &Sent) {
+        let Some(session) = &self.session else { return };
+        match reply {
             Ok(Reply::Read(read)) => {
                 if let Some(demanded) = &sent.demand {
                     let time = self.time_of(read.position, read.time);
@@ -212,7 +224,6 @@ impl Client {
             Err(error) if !error.code.outcome_certain() => session.note_write([]),
             Err(_) => {}
         }
-        reply
     }
 
     fn time_of(&self, position: Position, time: Option<PrimaryTime>) -> Option<GroupTime> {

@@ -40,14 +40,19 @@ pub(crate) struct Recording {
     recorder: Arc<dyn Recorder>,
     session: u32,
     start: Duration,
-    /// Taken when it has ended.
+    /// Set when it is sent, taken when it has ended.
     call: Option<Recorded>,
 }
 
 impl Recording {
-    pub(crate) fn begin(recorder: &Arc<dyn Recorder>, session: u32, call: Recorded) -> Self {
+    pub(crate) fn begin(recorder: &Arc<dyn Recorder>, session: u32) -> Self {
         let start = recorder.now();
-        Self { recorder: Arc::clone(recorder), session, start, call: Some(call) }
+        Self { recorder: Arc::clone(recorder), session, start, call: None }
+    }
+
+    /// What is not even sent, as it contradicts the schema, is not recorded.
+    pub(crate) fn asked(&mut self, call: Recorded) {
+        self.call = Some(call);
     }
 
     pub(crate) fn end(&mut self, outcome: Result<RecordedReply, ErrorCode>) {

@@ -92,7 +92,16 @@ impl Client {
     /// # Errors
     /// `InvalidArgument` if the text is no session.
     pub fn resume_session(&self, text: &str) -> Result<SessionClient> {
-        Ok(SessionClient::new(self, text.parse()?, SessionOptions::default()))
+        self.resume_session_with(text, SessionOptions::default())
+    }
+
+    /// As [`Client::resume_session`], with options.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the text is no session, or an option makes no sense.
+    pub fn resume_session_with(&self, text: &str, options: SessionOptions) -> Result<SessionClient> {
+        options.validate()?;
+        Ok(SessionClient::new(self, text.parse()?, options))
     }
 }
 

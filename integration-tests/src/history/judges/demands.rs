@@ -28,7 +28,9 @@ impl<'a> Court<'a> {
         }
         self.ages();
         for operation in self.operations {
-            if let (Call::Read(request), Err(ErrorCode::LostEpoch)) = (&operation.call, &operation.result) {
+            if let (Call::Read(request), Err(ErrorCode::LostEpoch)) = (&operation.call, &operation.result)
+                && self.part.has(request.op.shard())
+            {
                 self.lost_epoch(operation, request);
             }
         }
@@ -89,6 +91,7 @@ impl<'a> Court<'a> {
             .flat_map(|operation| {
                 positions(operation).iter().map(|position| (operation, *position)).collect::<Vec<_>>()
             })
+            .filter(|(_, position)| self.part.has(position.shard))
             .filter(|(_, position)| self.standing(*position) == Standing::Present)
             .collect();
         told.sort_by_key(|(operation, _)| operation.end);

@@ -29,64 +29,104 @@ impl Default for Liveness {
     }
 }
 
-/// Figures of a time.
-struct Figures {
-    operations: u64,
-    errors: u64,
-    p99: Duration,
+/// Takes in operations, in any order and in parts, and judges at the end.
+pub struct Living {
+    wanted: Liveness,
+    healthy: Vec<Figures>,
+    baseline: Figures,
 }
+
+/// Of the operations that began in a time.
+#[derive(Clone, Default)]
+struct Figures {
+    took: Vec<Duration>,
+    errors: u64,
+    /// Some of these.
+    shown: Vec<String>,
+}
+
+/// Errors of a time that a violation shows.
+const SHOWN: usize = 5;
 
 /// Judges the operations that began in each healthy time. `PreconditionFailed`, `NotFound` and `LostEpoch` are answers.
 pub fn judge_liveness(history: &History, wanted: &Liveness) -> Judgement {
-    let mut found = Judgement::default();
-    let baseline = wanted.baseline.as_ref().map(|time| figures(history, time));
-    for time in &wanted.healthy {
-        let now = figures(history, time);
-        found.count(Invariant::I9, now.operations);
-        let seconds = time.end.saturating_sub(time.start).as_secs_f64();
-        let mut blame = |message: String| {
-            let message = format!(
-                "{:.1} to {:.1} s, healthy: {message}",
-                time.start.as_secs_f64(),
-                time.end.as_secs_f64()
-            );
-            let slice = errors(history, time).take(5).map(super::slice::line).collect();
-            found.blame(Violation { invariant: Invariant::I9, message, slice });
-        };
-        let done = now.operations - now.errors;
-        if (done as f64) < wanted.min_rate * seconds {
-            blame(format!("{done} operations succeeded; at least {} a second make a run", wanted.min_rate));
+    let mut living = Living::new(wanted.clone());
+    history.operations.iter().for_each(|operation| living.add(operation));
+    living.judge()
+}
+
+impl Living {
+    /// Nothing was done yet.
+    pub fn new(wanted: Liveness) -> Self {
+        let healthy = vec![Figures::default(); wanted.healthy.len()];
+        Self { wanted, healthy, baseline: Figures::default() }
+    }
+
+    /// Takes in an operation.
+    pub fn add(&mut self, operation: &Operation) {
+        if self.wanted.baseline.as_ref().is_some_and(|time| time.contains(&operation.start)) {
+            self.baseline.add(operation);
         }
-        if now.errors as f64 > wanted.max_errors * now.operations as f64 {
-            blame(format!("{} of {} operations failed", now.errors, now.operations));
-        }
-        if let Some(baseline) = baseline.as_ref().filter(|baseline| baseline.operations > 0)
-            && now.p99 > baseline.p99.mul_f64(wanted.max_slower)
-        {
-            blame(format!("the 99th percentile is {:?}; without faults it was {:?}", now.p99, baseline.p99));
+        for (time, figures) in self.wanted.healthy.iter().zip(&mut self.healthy) {
+            if time.contains(&operation.start) {
+                figures.add(operation);
+            }
         }
     }
-    found
+
+    /// Says whether it was enough.
+    pub fn judge(self) -> Judgement {
+        let Self { wanted, healthy, mut baseline } = self;
+        let usual = baseline.p99();
+        let mut found = Judgement::default();
+        for (time, mut now) in wanted.healthy.iter().zip(healthy) {
+            let operations = now.took.len() as u64;
+            found.count(Invariant::I9, operations);
+            let seconds = time.end.saturating_sub(time.start).as_secs_f64();
+            let done = operations - now.errors;
+            let mut wrong = Vec::new();
+            if (done as f64) < wanted.min_rate * seconds {
+                wrong.push(format!(
+                    "{done} operations succeeded; at least {} a second make a run",
+                    wanted.min_rate
+                ));
+            }
+            if now.errors as f64 > wanted.max_errors * operations as f64 {
+                wrong.push(format!("{} of {operations} operations failed", now.errors));
+            }
+            if let (Some(usual), Some(p99)) = (usual, now.p99())
+                && p99 > usual.mul_f64(wanted.max_slower)
+            {
+                wrong.push(format!("the 99th percentile is {p99:?}; without faults it was {usual:?}"));
+            }
+            for what in wrong {
+                let (from, to) = (time.start.as_secs_f64(), time.end.as_secs_f64());
+                let message = format!("{from:.1} to {to:.1} s, healthy: {what}");
+                found.blame(Violation { invariant: Invariant::I9, message, slice: now.shown.clone() });
+            }
+        }
+        found
+    }
 }
 
-fn began_in<'a>(history: &'a History, time: &Range<Duration>) -> impl Iterator<Item = &'a Operation> {
-    let time = time.clone();
-    history.operations.iter().filter(move |operation| time.contains(&operation.start))
-}
+impl Figures {
+    fn add(&mut self, operation: &Operation) {
+        self.took.push(operation.end.saturating_sub(operation.start));
+        if operation.result.as_ref().is_err_and(is_failure) {
+            self.errors += 1;
+            if self.shown.len() < SHOWN {
+                self.shown.push(super::slice::line(operation));
+            }
+        }
+    }
 
-fn errors<'a>(history: &'a History, time: &Range<Duration>) -> impl Iterator<Item = &'a Operation> {
-    began_in(history, time).filter(|operation| operation.result.as_ref().is_err_and(is_failure))
+    fn p99(&mut self) -> Option<Duration> {
+        self.took.sort_unstable();
+        let at = (self.took.len() * 99 / 100).min(self.took.len().saturating_sub(1));
+        self.took.get(at).copied()
+    }
 }
 
 const fn is_failure(code: &ErrorCode) -> bool {
     !matches!(code, ErrorCode::PreconditionFailed | ErrorCode::NotFound | ErrorCode::LostEpoch)
-}
-
-fn figures(history: &History, time: &Range<Duration>) -> Figures {
-    let mut took: Vec<Duration> =
-        began_in(history, time).map(|operation| operation.end.saturating_sub(operation.start)).collect();
-    took.sort_unstable();
-    let at = (took.len() * 99 / 100).min(took.len().saturating_sub(1));
-    let p99 = took.get(at).copied().unwrap_or_default();
-    Figures { operations: took.len() as u64, errors: errors(history, time).count() as u64, p99 }
 }

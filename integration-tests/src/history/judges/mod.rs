@@ -11,6 +11,7 @@ mod sessions;
 mod slice;
 mod standing;
 mod tables;
+mod touching;
 mod writes;
 
 use std::collections::BTreeMap;
@@ -21,9 +22,11 @@ use tao_schema::ids::ShardId;
 
 pub use self::caches::{Cached, CachedContent, judge_caches};
 pub use self::check::judge_check;
-pub use self::liveness::{Liveness, judge_liveness};
+use self::effects::Touched;
+pub use self::liveness::{Liveness, Living, judge_liveness};
 pub use self::slice::{line, log_line};
 pub use self::tables::{ShardTables, judge_tables, read_tables};
+pub use self::touching::{home, shards};
 use super::operation::{History, Invariant, Judgement, Operation, Violation};
 use super::truth::{Replay, Truth};
 
@@ -51,38 +54,94 @@ impl Rules {
 }
 
 /// Judges all that operations and logs tell: I1, I2, I3, I6 and I8, and every answer's content. Caches and tables are judged by
-/// [`super::judge_caches`] and [`super::judge_tables`], liveness by [`super::judge_liveness`].
+/// [`judge_caches`] and [`judge_tables`], liveness by [`judge_liveness`].
 ///
 /// Every answer must be what the truth says at the position that the answer names. An answer that is not counts against
 /// I6 if it is a count, else against I2 if the read demanded something, else against I4.
 pub fn judge(history: &History, truth: &Truth, rules: &Rules) -> Judgement {
-    let mut court = Court::new(&history.operations, truth, rules);
-    court.conflicts();
-    court.log_itself();
-    court.reads();
-    court.demands();
-    court.sessions();
-    court.writes();
-    court.unexplained();
-    court.once();
-    court.found
+    let judges = Judges::new(truth, rules);
+    let mut found = judges.log();
+    found.absorb(judges.operations(&history.operations, Part::WHOLE));
+    found
+}
+
+/// The judges of one truth: the log is taken apart once, and histories may come in parts.
+pub struct Judges<'t> {
+    truth: &'t Truth,
+    rules: &'t Rules,
+    replays: BTreeMap<ShardId, Replay<'t>>,
+}
+
+/// Some of the shards. Nearly everything is judged shard by shard, so a history that is too large for memory is judged in
+/// parts: each has all operations that touch its shards. See [`Part::of`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Part {
+    /// Which part, from 0.
+    pub index: u16,
+    /// Of how many, from 1.
+    pub parts: u16,
+}
+
+impl Part {
+    /// All shards.
+    pub const WHOLE: Self = Self { index: 0, parts: 1 };
+
+    /// The index of the part that a shard belongs to.
+    pub fn of(shard: ShardId, parts: u16) -> u16 {
+        shard.0 % parts.max(1)
+    }
+
+    fn has(self, shard: ShardId) -> bool {
+        Self::of(shard, self.parts) == self.index
+    }
+}
+
+impl<'t> Judges<'t> {
+    /// Takes the log apart.
+    pub fn new(truth: &'t Truth, rules: &'t Rules) -> Self {
+        let replays = truth.shards().map(|(shard, log)| (shard, Replay::of(log))).collect();
+        Self { truth, rules, replays }
+    }
+
+    /// Judges the log itself: servers agree, nothing is missing, counts are lengths.
+    pub fn log(&self) -> Judgement {
+        let mut court = self.court(&[], Part::WHOLE);
+        court.conflicts();
+        court.log_itself();
+        court.found
+    }
+
+    /// Judges operations: all of those that touch the shards of `part`, in the order of their ends. What they say of other
+    /// shards is left to the other parts.
+    pub fn operations(&self, operations: &[Operation], part: Part) -> Judgement {
+        let mut court = self.court(operations, part);
+        let touched = Touched::of(operations, &self.rules.schema);
+        court.reads();
+        court.demands();
+        court.sessions();
+        court.writes(&touched);
+        court.unexplained(&touched);
+        court.once();
+        court.found
+    }
+
+    fn court<'a>(&'a self, operations: &'a [Operation], part: Part) -> Court<'a> {
+        let Self { truth, rules, replays } = self;
+        Court { operations, part, truth, rules, replays, found: Judgement::default() }
+    }
 }
 
 /// What a trial needs at hand.
 struct Court<'a> {
     operations: &'a [Operation],
+    part: Part,
     truth: &'a Truth,
     rules: &'a Rules,
-    replays: BTreeMap<ShardId, Replay<'a>>,
+    replays: &'a BTreeMap<ShardId, Replay<'a>>,
     found: Judgement,
 }
 
-impl<'a> Court<'a> {
-    fn new(operations: &'a [Operation], truth: &'a Truth, rules: &'a Rules) -> Self {
-        let replays = truth.shards().map(|(shard, log)| (shard, Replay::of(log))).collect();
-        Self { operations, truth, rules, replays, found: Judgement::default() }
-    }
-
+impl Court<'_> {
     fn checked(&mut self, invariant: Invariant) {
         self.found.count(invariant, 1);
     }
@@ -95,12 +154,9 @@ impl<'a> Court<'a> {
 
     /// Servers must agree about every position, and the log must reach from the start to the end.
     fn conflicts(&mut self) {
-        for conflict in self.truth.conflicts() {
-            self.found.blame(Violation {
-                invariant: Invariant::I1,
-                message: conflict.clone(),
-                slice: Vec::new(),
-            });
+        for message in self.truth.conflicts() {
+            let (invariant, message) = (Invariant::I1, message.clone());
+            self.found.blame(Violation { invariant, message, slice: Vec::new() });
         }
         for gap in self.truth.gaps() {
             let message = format!("the log has nothing at {gap}, but goes on behind it");
@@ -110,9 +166,8 @@ impl<'a> Court<'a> {
 
     /// The log's own claims: versions are seqs, each list change follows the one before, counts are lengths (I6).
     fn log_itself(&mut self) {
-        let shards: Vec<ShardId> = self.replays.keys().copied().collect();
-        for shard in shards {
-            let (checked, wrong) = self.replays[&shard].contradictions(shard);
+        for (shard, replay) in self.replays {
+            let (checked, wrong) = replay.contradictions(*shard);
             self.found.count(Invariant::I6, checked);
             for (position, message) in wrong {
                 self.violation(Invariant::I6, message, |court| court.log_slice(position, &[]));

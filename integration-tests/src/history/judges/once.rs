@@ -15,8 +15,8 @@ use crate::history::operation::{Call, Invariant, Operation};
 /// Something that a write says: who says it alone can be found in the log by it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Mark {
-    /// A field of an object of this shard.
-    Field(ShardId, FieldId, Content),
+    /// A field of this object, or of any object of this shard: the id of an `object_add` may not be known.
+    Field(ShardId, Option<ObjectId>, FieldId, Content),
     /// An edge with time and data, by its ordering side.
     Edge(EdgeKey, Time, Bytes),
 }
@@ -38,6 +38,9 @@ impl<'a> Court<'a> {
         let found = self.found(&said);
         for operation in self.operations {
             let Call::Write(request) = &operation.call else { continue };
+            if !self.rules.schema.ordering_shard(request).is_ok_and(|shard| self.part.has(shard)) {
+                continue;
+            }
             // For each op the places of its own mark; `None`: it has none that only it says.
             let places: Vec<Option<BTreeSet<Position>>> = request
                 .ops
@@ -116,9 +119,9 @@ impl<'a> Court<'a> {
     fn marks(&self, op: &WriteOp) -> Vec<Mark> {
         match op {
             WriteOp::ObjectAdd { id, shard, fields, .. } => {
-                field_marks(id.map_or(*shard, ObjectId::shard), fields)
+                field_marks(id.map_or(*shard, ObjectId::shard), *id, fields)
             }
-            WriteOp::ObjectUpdate { id, set, .. } => field_marks(id.shard(), set),
+            WriteOp::ObjectUpdate { id, set, .. } => field_marks(id.shard(), Some(*id), set),
             WriteOp::AssocAdd { edge, time, fields, .. } => {
                 let edge = self.rules.schema.canonical(*edge).map(|canonical| canonical.edge);
                 edge.map(|edge| Mark::Edge(edge, *time, fields.0.clone())).into_iter().collect()
@@ -132,7 +135,7 @@ impl<'a> Court<'a> {
     /// Where the present lineage newly says what only one op says. A field that stays as it was is not new.
     fn found(&self, said: &HashMap<Mark, u32>) -> Found {
         let mut found = Found::new();
-        for (_, log) in self.truth.shards() {
+        for (_, log) in self.truth.shards().filter(|(shard, _)| self.part.has(*shard)) {
             let mut before: HashMap<ObjectId, Fields> = HashMap::new();
             if let Some(seed) = log.seed() {
                 let rows = seed.objects.iter().filter_map(|(id, row)| Some((*id, row.fields.decode().ok()?)));
@@ -156,9 +159,21 @@ impl<'a> Court<'a> {
     }
 }
 
-fn field_marks(shard: ShardId, fields: &EncodedFields) -> Vec<Mark> {
+/// Those with the object's id first: they are known by less.
+fn field_marks(shard: ShardId, id: Option<ObjectId>, fields: &EncodedFields) -> Vec<Mark> {
     let Ok(fields) = fields.decode() else { return Vec::new() };
-    fields.iter().filter_map(|(id, value)| Some(Mark::Field(shard, id, content(value)?))).collect()
+    let marks = fields.iter().filter_map(|(field, value)| Some((field, content(value)?)));
+    marks.flat_map(|(field, content)| marks_of(shard, id, field, content)).collect()
+}
+
+fn marks_of(
+    shard: ShardId,
+    id: Option<ObjectId>,
+    field: FieldId,
+    content: Content,
+) -> impl Iterator<Item = Mark> {
+    let own = id.map(|id| Mark::Field(shard, Some(id), field, content.clone()));
+    own.into_iter().chain([Mark::Field(shard, None, field, content)])
 }
 
 fn content(value: &Value) -> Option<Content> {
@@ -180,7 +195,8 @@ fn new_marks(item: &ChangeItem, before: &mut HashMap<ObjectId, Fields>) -> Vec<M
             let Ok(now) = row.fields.decode() else { return Vec::new() };
             let was = before.insert(*id, now.clone()).unwrap_or_default();
             let new = now.iter().filter(|(field, value)| was.get(*field) != Some(value));
-            new.filter_map(|(field, value)| Some(Mark::Field(id.shard(), field, content(value)?))).collect()
+            let new = new.filter_map(|(field, value)| Some((field, content(value)?)));
+            new.flat_map(|(field, content)| marks_of(id.shard(), Some(*id), field, content)).collect()
         }
         ChangeItem::List(change) => {
             let edge = |id2| EdgeKey { id1: change.key.id1, atype: change.key.atype, id2 };

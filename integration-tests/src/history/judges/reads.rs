@@ -44,10 +44,13 @@ fn demands(demand: &Demand) -> bool {
 }
 
 impl<'a> Court<'a> {
-    /// Answered reads.
+    /// Answered reads of this part's shards.
     pub(super) fn answered_reads(&self) -> impl Iterator<Item = Read<'a>> + use<'a> {
-        self.operations.iter().filter_map(|operation| match (&operation.call, &operation.result) {
-            (Call::Read(request), Ok(Reply::Read(reply))) => Some(Read { operation, request, reply }),
+        let part = self.part;
+        self.operations.iter().filter_map(move |operation| match (&operation.call, &operation.result) {
+            (Call::Read(request), Ok(Reply::Read(reply))) if part.has(request.op.shard()) => {
+                Some(Read { operation, request, reply })
+            }
             _ => None,
         })
     }

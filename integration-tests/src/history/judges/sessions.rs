@@ -1,6 +1,7 @@
 //! I3: within a session nothing gets older.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use tao_schema::ErrorCode;
 use tao_schema::ids::{Epoch, Position, Seq, ShardId};
@@ -13,6 +14,9 @@ use crate::history::operation::{Call, Invariant, Operation, Reply, SessionId};
 
 /// What a session has seen of a shard: the greatest seq of each epoch, with the operation that showed it.
 type Seen<'a> = BTreeMap<Epoch, (Seq, &'a Operation)>;
+
+/// An event with its time, and its order among those of one time.
+type Dated<'a> = (Duration, u8, Event<'a>);
 
 /// Something that happens to a session's knowledge of one shard.
 enum Event<'a> {
@@ -28,10 +32,13 @@ impl<'a> Court<'a> {
     /// A session demands everything that it was told of a shard, so no answer to a read that began later may lack any
     /// of it; that is more than that each key by itself never falls.
     pub(super) fn sessions(&mut self) {
-        let mut sessions: HashMap<(SessionId, ShardId), Vec<(std::time::Duration, u8, Event<'a>)>> =
-            HashMap::new();
+        let mut sessions: HashMap<(SessionId, ShardId), Vec<Dated<'a>>> = HashMap::new();
         for operation in self.operations.iter().filter(|operation| operation.session != SessionId::NONE) {
+            let part = self.part;
             let mut note = |shard, event| {
+                if !part.has(shard) {
+                    return;
+                }
                 // What ended when another began may have been seen by it, or not: reads first.
                 let (when, order) = match &event {
                     Event::Read(read) => (read.operation.start, 0),

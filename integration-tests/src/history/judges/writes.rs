@@ -29,8 +29,7 @@ impl Write<'_> {
 }
 
 impl<'a> Court<'a> {
-    pub(super) fn writes(&mut self) {
-        let touched = Touched::of(self.operations, &self.rules.schema);
+    pub(super) fn writes(&mut self, touched: &Touched<'a>) {
         for operation in self.operations {
             if let (Call::Write(request), Ok(Reply::Write(reply))) = (&operation.call, &operation.result) {
                 let Some(at) = reply.positions.first().copied() else {
@@ -39,8 +38,8 @@ impl<'a> Court<'a> {
                     continue;
                 };
                 let write = Write { operation, request, reply, at };
-                if self.write_stands(write) {
-                    self.write_shows(write, &touched);
+                if self.part.has(at.shard) && self.write_stands(write) {
+                    self.write_shows(write, touched);
                 }
             }
         }
@@ -200,7 +199,9 @@ impl<'a> Court<'a> {
         let from = (write.at.epoch, write.at.seq);
         let versions = self.replays[&edge.id1.shard()].edge_versions(edge);
         let first = versions.partition_point(|(version, _)| *version < from);
-        if !versions[first..].iter().any(|(_, value)| *value == shown) {
+        // Two writes of one transaction may have undone each other, and left no version there.
+        let then = self.replays[&edge.id1.shard()].edge_at(edge, from);
+        if then != EdgeState::Known(shown) && !versions[first..].iter().any(|(_, value)| *value == shown) {
             let message = format!(
                 "operation #{} was acknowledged with its other side at {at}; there {other:?} is {shown:?}, which the pair \
                  never was from {} on",
@@ -226,14 +227,18 @@ impl<'a> Court<'a> {
     }
 
     /// In a complete history every change of an object, and of an edge on its ordering side, is somebody's write.
-    pub(super) fn unexplained(&mut self) {
+    pub(super) fn unexplained(&mut self, touched: &Touched<'a>) {
         if !self.rules.complete {
             return;
         }
-        let touched = Touched::of(self.operations, &self.rules.schema);
-        for (_, log) in self.truth.shards() {
+        let part = self.part;
+        for (_, log) in self.truth.shards().filter(|(shard, _)| part.has(*shard)) {
             for logged in log.log() {
                 let at = logged.change.position();
+                // A lost attempt's retry is acknowledged where it stands now: of what is lost nobody need know.
+                if log.is_lost((at.epoch, at.seq)) {
+                    continue;
+                }
                 for (touch, row) in touches(&logged.change.items) {
                     if let Touch::Edge(edge) = touch
                         && self.rules.schema.canonical(edge).is_ok_and(|canonical| canonical.edge != edge)

@@ -7,10 +7,11 @@ mod seed;
 mod shard;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tao_schema::ids::{Position, Seq, ShardId};
-use tao_schema::rows::EpochStart;
+use tao_schema::rows::{EpochStart, ShardChange, ShardState};
 use tao_shard_store::log::TailEvent;
 
 pub use self::clock::RunClock;
@@ -59,9 +60,7 @@ impl Truth {
             TailEvent::Epoch { shard, start } => self.note_epoch(*shard, *start),
             TailEvent::Change { change, state } => {
                 source.at.insert(change.shard, change.position());
-                let shard = self.shards.entry(change.shard).or_default();
-                let conflict = shard.note_change(change, *state, seen);
-                self.conflict(conflict);
+                self.note_change(change, *state, seen);
             }
             TailEvent::Beat { time, .. } => {
                 for position in source.at.values() {
@@ -72,6 +71,24 @@ impl Truth {
             }
             TailEvent::Topology { .. } => {}
         }
+    }
+
+    pub(crate) fn note_change(&mut self, change: &Arc<ShardChange>, state: ShardState, seen: Duration) {
+        let shard = self.shards.entry(change.shard).or_default();
+        let conflict = shard.note_change(change, state, seen);
+        self.conflict(conflict);
+    }
+
+    pub(crate) fn note_time(&mut self, mark: TimeMark) {
+        self.shards.entry(mark.position.shard).or_default().note_time(mark);
+    }
+
+    pub(crate) fn note_conflict(&mut self, what: String) {
+        self.conflict(Some(what));
+    }
+
+    pub(crate) fn seed_mut(&mut self, shard: ShardId) -> Option<&mut Seed> {
+        self.shards.get_mut(&shard)?.seed_mut()
     }
 
     /// One shard's log; `None`: nothing is known of it.
@@ -109,12 +126,7 @@ impl Truth {
         self.len() == 0
     }
 
-    /// Keeps only shards of which `keep` says so: long runs are judged part by part.
-    pub fn retain(&mut self, keep: impl Fn(ShardId) -> bool) {
-        self.shards.retain(|shard, _| keep(*shard));
-    }
-
-    pub(crate) fn conflict(&mut self, conflict: Option<String>) {
+    fn conflict(&mut self, conflict: Option<String>) {
         self.conflicts.extend(conflict);
         self.conflicts.truncate(KEPT_CONFLICTS);
     }

@@ -105,6 +105,10 @@ impl ShardTruth {
         self.seed.as_ref()
     }
 
+    pub(super) const fn seed_mut(&mut self) -> Option<&mut Seed> {
+        self.seed.as_mut()
+    }
+
     /// Whether the content of every key is known at and behind the base.
     pub fn is_whole(&self) -> bool {
         self.seed.is_some() || super::is_first(self.base().1)
