@@ -15,6 +15,7 @@
 //!   exception is [`ServerAdmin::open_epochs`], which is for the replicas, too.
 //! - Every call can be repeated: it does what is still to be done.
 
+mod address;
 mod epochs;
 mod mode;
 mod roles;
@@ -28,11 +29,13 @@ use std::time::{Duration, Instant};
 
 use mysql_async::{Opts, OptsBuilder};
 
+pub use self::address::SourceAddress;
 pub use self::epochs::{EpochChange, OpenedEpochs};
 pub use self::mode::{Lossless, Side};
 pub use self::roles::{Followed, Opened};
 pub use self::statements::Following;
 
+use self::address::parse;
 use self::session::Session;
 use self::statements::{CONTINUE_OWN, Flavour, LOCK, UNLOCK, position, quoted};
 use crate::log::LogPosition;
@@ -65,56 +68,6 @@ pub struct Role {
     pub super_read_only: bool,
     /// Whom it follows; `None`: nobody.
     pub following: Option<Following>,
-}
-
-/// Where a replica gets its source's log.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SourceAddress {
-    host: String,
-    port: u16,
-    user: String,
-    password: String,
-}
-
-impl SourceAddress {
-    /// Of a DSN, whose account must have REPLICATION SLAVE (on MySQL without TLS, too).
-    ///
-    /// # Errors
-    /// `Rejected`: the DSN is not valid; the message does not show it.
-    pub fn of(dsn: &str) -> Result<Self, StoreError> {
-        let opts = parse(dsn)?;
-        Ok(Self {
-            host: opts.ip_or_hostname().to_owned(),
-            port: opts.tcp_port(),
-            user: opts.user().unwrap_or_default().to_owned(),
-            password: opts.pass().unwrap_or_default().to_owned(),
-        })
-    }
-
-    /// The same server through another address: of a tunnel, say.
-    #[must_use]
-    pub fn through(self, host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port, ..self }
-    }
-
-    /// `host:port`.
-    pub fn address(&self) -> String {
-        format!("{}:{}", self.host, self.port)
-    }
-}
-
-impl fmt::Debug for SourceAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SourceAddress({}@{})", self.user, self.address())
-    }
-}
-
-fn parse(dsn: &str) -> Result<Opts, StoreError> {
-    // The driver's error may quote the password.
-    Opts::from_url(dsn).map_err(|_| {
-        let message = "database address: not valid; expected mysql://user:password@host:port";
-        StoreError::new(StoreErrorKind::Rejected, message)
-    })
 }
 
 impl fmt::Debug for ServerAdmin {
