@@ -197,7 +197,7 @@ impl Faults {
         self.spawn(lasts, move |world| bring_up(world, end));
     }
 
-    fn break_connections(&mut self, all: &[End]) {
+    fn break_connections(&self, all: &[End]) {
         let (one, two) = (self.any(all), self.any(all));
         self.note("break", &[one, two], Duration::ZERO);
         self.world.network.break_streams(one, two);

@@ -83,7 +83,7 @@ pub async fn run(options: &MatrixOptions) -> Result<MatrixReport> {
         let mut stage = None;
         for cell in &cells {
             let Some(way) = cell.way(usize::try_from(seed % 6).unwrap_or_default()) else { continue };
-            let found = one(cell, way, &mut stage, binary, seed, run, options).await;
+            let found = one(cell, way, &mut stage, binary, (seed, run), options).await;
             let verdict = found.verdict();
             progress.say(&format!(
                 "{} run {} seed {seed}: {verdict:?}, {} operations, {} violations, back after {:?} ms, {:.1} s{}",
@@ -124,8 +124,7 @@ async fn one(
     way: &'static [Injection],
     stage: &mut Option<Stage>,
     binary: &ServerBinary,
-    seed: u64,
-    run: usize,
+    (seed, run): (u64, usize),
     options: &MatrixOptions,
 ) -> CellRun {
     let began = Instant::now();

@@ -64,7 +64,7 @@ impl User {
         self.delete(post).await;
     }
 
-    async fn delete(&mut self, id: ObjectId) {
+    async fn delete(&self, id: ObjectId) {
         let began = Instant::now();
         let session = self.session.clone();
         self.done("object_delete", true, began, session.object_delete(id).timeout(DEADLINE).send().await);

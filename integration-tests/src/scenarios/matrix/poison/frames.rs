@@ -38,7 +38,7 @@ pub(super) async fn give(ground: &Ground<'_>, hold: Duration) -> Result<Outcome>
             let path = if *leader { "/tao.v1.Peer/Pipeline" } else { "/tao.v1.Tao/Read" };
             match nonsense(address, path, &mut random).await {
                 Some(tonic::Code::Ok) => {
-                    outcome.wrong(Invariant::I4, format!("{address} took nonsense on {path} for a request"))
+                    outcome.wrong(Invariant::I4, format!("{address} took nonsense on {path} for a request"));
                 }
                 Some(_) => answered += 1,
                 None => {}

@@ -71,7 +71,7 @@ async fn run(
                 outcome.checked.push((Invariant::I4, 1));
             }
             Err(_) => {
-                outcome.wrong(Invariant::I4, format!("{leader} has not noticed within {NOTICED:?}: {text}"))
+                outcome.wrong(Invariant::I4, format!("{leader} has not noticed within {NOTICED:?}: {text}"));
             }
         }
     }
