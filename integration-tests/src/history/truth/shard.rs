@@ -61,6 +61,10 @@ impl ShardTruth {
         state: ShardState,
         seen: Duration,
     ) -> Option<String> {
+        // A server that was rebuilt has a log that begins before everything: what is told from the base on is news.
+        if self.base.is_some_and(|base| (change.epoch, change.seq) <= base) {
+            return None;
+        }
         match self.log.entry((change.epoch, change.seq)) {
             Entry::Vacant(entry) => {
                 entry.insert(Logged { change: Arc::clone(change), state, seen });
