@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use integration_tests::scenarios::faults::{self, FaultsOptions};
 use integration_tests::scenarios::matrix::{self, MatrixOptions};
 use integration_tests::soak::{self, Event, SoakOptions, Summary};
+use integration_tests::{fuzz, model};
 use tao_schema::topology::ReplicationMode;
 use tao_shard_store::fleet::{self, ServerBinary};
 
@@ -97,6 +98,12 @@ struct Soak {
     /// Which database: a part of its name. Default: the first that is found.
     #[arg(long)]
     database: Option<String>,
+    /// Model: addresses of followers of a cluster that runs, in place of one of its own.
+    #[arg(long, value_delimiter = ',')]
+    cluster: Vec<String>,
+    /// Model: only this case of the seed.
+    #[arg(long)]
+    case: Option<u64>,
     /// Faults: the longest pause of a user between two calls, in milliseconds.
     #[arg(long, default_value_t = 60)]
     pause_ms: u64,
@@ -111,6 +118,11 @@ enum Scenario {
     Regions,
     /// Users in several regions, random faults all the time, everything judged against the logs.
     Faults,
+    /// Cases by chance of the whole API, judged by a plain graph in memory. On databases in memory unless --database names
+    /// a server, or --cluster a cluster that runs.
+    Model,
+    /// Bytes by chance for everything that reads bytes from outside.
+    Fuzz,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -141,6 +153,8 @@ fn main() -> ExitCode {
             match &command.other {
                 Some(Other::Matrix(matrix)) => run_matrix(matrix).await,
                 None if matches!(command.soak.scenario, Scenario::Faults) => run_faults(&command.soak).await,
+                None if matches!(command.soak.scenario, Scenario::Model) => run_model(&command.soak).await,
+                None if matches!(command.soak.scenario, Scenario::Fuzz) => run_fuzz(&command.soak),
                 None => Ok(run(&command.soak).await?.violation_count == 0),
             }
         })
@@ -174,6 +188,39 @@ async fn run_matrix(matrix: &Matrix) -> Result<bool> {
         std::fs::write(path, &table).with_context(|| path.display().to_string())?;
     }
     Ok(report.passed())
+}
+
+/// Whether the model explains every answer.
+async fn run_model(command: &Soak) -> Result<bool> {
+    let on = match &command.database {
+        _ if !command.cluster.is_empty() => model::On::Cluster(command.cluster.clone()),
+        Some(wanted) => model::On::Servers(servers(wanted)?.swap_remove(0)),
+        None => model::On::Memory,
+    };
+    let time = Duration::from_secs_f64(command.minutes * 60.0);
+    let report = model::soak(&on, command.seed, time, command.case).await?;
+    tell(command, &report)?;
+    let verdict = report.verdict();
+    if let Err(error) = &verdict {
+        eprintln!("{error}");
+    }
+    Ok(verdict.is_ok())
+}
+
+/// Whether no input broke a property.
+fn run_fuzz(command: &Soak) -> Result<bool> {
+    let reports = fuzz::soak(command.seed, Duration::from_secs_f64(command.minutes * 60.0));
+    tell(command, &reports)?;
+    Ok(reports.iter().all(|report| report.crash.is_none()))
+}
+
+fn tell(command: &Soak, report: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(report)?;
+    println!("{text}");
+    match &command.json {
+        Some(path) => std::fs::write(path, &text).with_context(|| path.display().to_string()),
+        None => Ok(()),
+    }
 }
 
 /// Whether everything was checked and nothing is wrong.
