@@ -8,7 +8,7 @@ use tao_schema::ids::{EdgeKey, ListKey, ObjectId, ObjectType, Seq, ShardId, Time
 use tao_schema::ops::{Effect, Outcome, WriteOp};
 
 use super::graph::{Graph, List, Object, Reply, Version, Wrong, expect, written};
-use super::rules::{Checked, Data, Rules, data, edge_of, size};
+use super::rules::{Checked, Data, Rules, data, size};
 
 /// What a write is about to do, until it is known whether it did.
 pub(super) struct Draft<'a> {
@@ -201,18 +201,4 @@ impl<'a> Draft<'a> {
         }
         Ok(())
     }
-}
-
-/// The other sides of a write's pairs, for who waits until they are there.
-pub(super) fn other_sides(rules: &Rules, ops: &[WriteOp]) -> Vec<EdgeKey> {
-    let mut sides = Vec::new();
-    for op in ops {
-        let Some(edge) = edge_of(op) else { continue };
-        let mut edges = vec![edge];
-        if let WriteOp::AssocChangeType { new_atype, .. } = op {
-            edges.push(EdgeKey { atype: *new_atype, ..edge });
-        }
-        sides.extend(edges.into_iter().filter_map(|edge| rules.pair(edge).ok()?.other));
-    }
-    sides
 }

@@ -9,7 +9,6 @@ use tao_schema::ids::{EdgeKey, ObjectId};
 use tao_schema::ops::{ReadOp, WriteOp};
 
 use super::calls::{add, read, undecided, write};
-use super::draft::other_sides;
 use super::graph::{Reply, Sent, Wrong};
 use super::print;
 use super::rules::Rules;
@@ -226,7 +225,9 @@ impl<'a> Player<'a> {
     /// The other sides that a write's answer says are still to come.
     fn pending(&self, (sent, reply): &Answered) -> Vec<EdgeKey> {
         match (sent, written(reply)) {
-            (Sent::Write(ops), Some(written)) if written.inverse_pending => other_sides(self.rules, ops),
+            (Sent::Write(ops), Some(written)) if written.inverse_pending => {
+                ops.iter().flat_map(|op| self.rules.other_sides(op)).collect()
+            }
             _ => Vec::new(),
         }
     }

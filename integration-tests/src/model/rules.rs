@@ -77,13 +77,21 @@ impl Rules {
         }
         for op in ops {
             self.exists(self.orders(op)?)?;
-            if let Some(edge) = edge_of(op)
-                && let Some(other) = self.pair(edge)?.other
-            {
+            for other in self.other_sides(op) {
                 self.exists(other.id1.shard())?;
             }
         }
         Ok(())
+    }
+
+    /// The other sides of the pairs that an operation writes.
+    pub(super) fn other_sides(&self, op: &WriteOp) -> Vec<EdgeKey> {
+        let edge = edge_of(op);
+        let new = match op {
+            WriteOp::AssocChangeType { edge, new_atype, .. } => Some(EdgeKey { atype: *new_atype, ..*edge }),
+            _ => None,
+        };
+        edge.into_iter().chain(new).filter_map(|edge| self.pair(edge).ok()?.other).collect()
     }
 
     fn exists(&self, shard: ShardId) -> Checked {
@@ -183,7 +191,7 @@ fn named_shard(op: &WriteOp) -> ShardId {
 }
 
 /// The association that an operation writes.
-pub(super) fn edge_of(op: &WriteOp) -> Option<EdgeKey> {
+fn edge_of(op: &WriteOp) -> Option<EdgeKey> {
     match op {
         WriteOp::AssocAdd { edge, .. }
         | WriteOp::AssocDelete { edge, .. }
