@@ -1,3 +1,4 @@
+// tidy: names SQL because the events of a log hold statements
 //! The events of a database's log.
 
 use std::collections::BTreeSet;

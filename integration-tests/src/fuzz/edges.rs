@@ -55,8 +55,12 @@ pub fn list_queries(bytes: &[u8]) {
     while !input.0.is_empty() && ends.len() < 40 {
         ends.insert(ObjectId(u64::from(input.byte() % 48)), Time(u32::from(input.byte()) % times));
     }
-    let asked: Vec<ObjectId> =
-        ends.keys().copied().filter(|id| (id.0 as u8 ^ kind) % 3 == 0).chain([ObjectId(99)]).collect();
+    let asked: Vec<ObjectId> = ends
+        .keys()
+        .copied()
+        .filter(|id| (id.0 as u8 ^ kind).is_multiple_of(3))
+        .chain([ObjectId(99)])
+        .collect();
     let mut edges: Vec<Edge> = ends
         .into_iter()
         .map(|(id2, time)| Edge {

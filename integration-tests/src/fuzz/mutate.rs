@@ -60,7 +60,7 @@ impl Mutator {
             0 if !input.is_empty() => input[within] ^= 1 << self.random.random_range(0..8),
             1 if !input.is_empty() => input[within] = EDGES[self.random.random_range(0..EDGES.len())],
             2 if !input.is_empty() => {
-                input[within] = input[within].wrapping_add(self.random.random_range(0..3))
+                input[within] = input[within].wrapping_add(self.random.random_range(0..3));
             }
             3 => input.truncate(place),
             4 => drop(input.drain(self.part(input.len()))),

@@ -178,7 +178,6 @@ fn requests() -> Vec<Vec<u8>> {
         lineage: vec![Position { epoch: Epoch(1), ..AT }],
         not_before: Some(PrimaryTime(1_700_000_000_000)),
         freshness: Freshness::Within(Duration::from_millis(50)),
-        ..Demand::local()
     };
     let read =
         |op| RequestOp::Read(ReadRequest { demand: demand.clone(), explain: true, ..ReadRequest::local(op) });
