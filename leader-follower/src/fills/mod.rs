@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tao_schema::ids::Seq;
 use tao_schema::planted::{Bug, planted};
 use tao_schema::{Error, ErrorCode};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 #[cfg(test)]
 mod tests;
@@ -55,13 +55,13 @@ pub enum Join<K: Eq + Hash, V> {
 pub struct FillGuard<K: Eq + Hash, V> {
     table: Arc<Shared<K, V>>,
     key: K,
-    results: watch::Sender<Option<FillResult<V>>>,
+    flight: Arc<Flight<V>>,
 }
 
 /// A place in the queue for another caller's fill.
 #[derive(Debug)]
 pub struct FillWaiter<V> {
-    results: watch::Receiver<Option<FillResult<V>>>,
+    flight: Arc<Flight<V>>,
     _place: WaitingPlace,
 }
 
@@ -83,7 +83,22 @@ struct FillResult<V> {
     outcome: Result<(Seq, V), Error>,
 }
 
-type Flights<K, V> = HashMap<K, watch::Receiver<Option<FillResult<V>>>, RandomState>;
+/// One fill. Its waiters wake in the order in which they came, which tokio's `watch` does not promise.
+#[derive(Debug)]
+struct Flight<V> {
+    landing: Mutex<Landing<V>>,
+    over: Notify,
+}
+
+#[derive(Debug)]
+enum Landing<V> {
+    UnderWay,
+    Over(FillResult<V>),
+    /// The guard is gone and never had a result.
+    Abandoned,
+}
+
+type Flights<K, V> = HashMap<K, Arc<Flight<V>>, RandomState>;
 
 #[derive(Debug)]
 struct Shared<K, V> {
@@ -116,21 +131,21 @@ impl<K: Eq + Hash + Clone, V: Clone> FillTable<K, V> {
     /// Takes the lead for `key`, or a place behind whoever has it.
     pub fn join(&self, key: K) -> Join<K, V> {
         let mut flights = self.shared.stripe(&key).lock();
-        if let Some(results) = flights.get(&key) {
-            let results = results.clone();
+        if let Some(flight) = flights.get(&key) {
+            let flight = Arc::clone(flight);
             drop(flights);
             return match WaitingPlace::take(&self.shared.waiting, self.shared.limits.waiting) {
-                Some(place) => Join::Wait(FillWaiter { results, _place: place }),
+                Some(place) => Join::Wait(FillWaiter { flight, _place: place }),
                 None => Join::Full(full("callers waiting for fills", self.shared.limits.waiting)),
             };
         }
         if !take_one(&self.shared.in_flight, self.shared.limits.in_flight) {
             return Join::Full(full("fills in flight", self.shared.limits.in_flight));
         }
-        let (sender, receiver) = watch::channel(None);
-        flights.insert(key.clone(), receiver);
+        let flight = Arc::new(Flight { landing: Mutex::new(Landing::UnderWay), over: Notify::new() });
+        flights.insert(key.clone(), Arc::clone(&flight));
         drop(flights);
-        Join::Lead(FillGuard { table: Arc::clone(&self.shared), key, results: sender })
+        Join::Lead(FillGuard { table: Arc::clone(&self.shared), key, flight })
     }
 
     /// Fills in flight now.
@@ -162,7 +177,7 @@ impl<K: Eq + Hash, V> FillGuard<K, V> {
     fn finish(self, outcome: Result<(Seq, V), Error>) {
         // The key must be free before anybody wakes: a waiter that joins again must not find this fill.
         self.table.remove(&self.key);
-        self.results.send_replace(Some(FillResult { outcome }));
+        self.flight.land(Landing::Over(FillResult { outcome }));
     }
 }
 
@@ -170,29 +185,58 @@ impl<K: Eq + Hash, V> Drop for FillGuard<K, V> {
     fn drop(&mut self) {
         // After `finish` the key may already be another guard's: only the own registration is removed.
         if !planted(Bug::AbandonedFillStays) {
-            self.table.remove_own(&self.key, &self.results);
+            self.table.remove_own(&self.key, &self.flight);
         }
         self.table.in_flight.fetch_sub(1, Ordering::Relaxed);
-        // `results` is dropped next; that wakes the waiters who have seen no result.
+        // Wakes the waiters who have seen no result.
+        self.flight.land(Landing::Abandoned);
     }
 }
 
 impl<V: Clone> FillWaiter<V> {
     /// Waits for the fill, however it ends; `need` is the oldest position that the caller may use. Cancel-safe; a
     /// caller with a deadline wraps it in a timeout.
-    pub async fn wait(mut self, need: Seq) -> Waited<V> {
-        // An error: the guard is gone and never had a result.
-        let Ok(result) = self.results.wait_for(Option::is_some).await else {
-            return Waited::Abandoned;
-        };
-        match result.as_ref().map(|result| &result.outcome) {
-            Some(Ok((as_of, value))) if *as_of >= need || planted(Bug::SharedFillTooOld) => {
-                Waited::Ready(value.clone())
+    pub async fn wait(self, need: Seq) -> Waited<V> {
+        loop {
+            // Registered before the look, so that a landing in between is not missed.
+            let over = self.flight.over.notified();
+            tokio::pin!(over);
+            over.as_mut().enable();
+            if let Some(waited) = self.flight.landed(need) {
+                return waited;
             }
-            Some(Ok((as_of, _))) => Waited::TooOld(*as_of),
-            Some(Err(error)) => Waited::Failed(error.clone()),
-            None => Waited::Abandoned,
+            over.await;
         }
+    }
+}
+
+impl<V> Flight<V> {
+    /// The first landing stays.
+    fn land(&self, landing: Landing<V>) {
+        {
+            let mut now = self.landing.lock();
+            if matches!(*now, Landing::UnderWay) {
+                *now = landing;
+            }
+        }
+        self.over.notify_waiters();
+    }
+}
+
+impl<V: Clone> Flight<V> {
+    /// What a waiter that needs `need` gets; `None`: it is under way.
+    fn landed(&self, need: Seq) -> Option<Waited<V>> {
+        Some(match &*self.landing.lock() {
+            Landing::UnderWay => return None,
+            Landing::Abandoned => Waited::Abandoned,
+            Landing::Over(FillResult { outcome }) => match outcome {
+                Ok((as_of, value)) if *as_of >= need || planted(Bug::SharedFillTooOld) => {
+                    Waited::Ready(value.clone())
+                }
+                Ok((as_of, _)) => Waited::TooOld(*as_of),
+                Err(error) => Waited::Failed(error.clone()),
+            },
+        })
     }
 }
 
@@ -207,9 +251,9 @@ impl<K: Eq + Hash, V> Shared<K, V> {
         self.stripe(key).lock().remove(key);
     }
 
-    fn remove_own(&self, key: &K, results: &watch::Sender<Option<FillResult<V>>>) {
+    fn remove_own(&self, key: &K, flight: &Arc<Flight<V>>) {
         let mut flights = self.stripe(key).lock();
-        if flights.get(key).is_some_and(|found| found.same_channel(&results.subscribe())) {
+        if flights.get(key).is_some_and(|found| Arc::ptr_eq(found, flight)) {
             flights.remove(key);
         }
     }

@@ -6,6 +6,7 @@
 //! can't answer, and every write, goes to the leader of the master region.
 
 mod demand;
+mod door;
 mod fills;
 mod forward;
 mod handle;

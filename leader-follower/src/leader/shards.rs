@@ -11,9 +11,10 @@ use parking_lot::Mutex;
 use tao_schema::ids::{Epoch, Position, Seq, ShardId};
 use tao_schema::rows::{EpochStart, ShardChange, ShardState};
 use tao_shard_store::store::ShardRow;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::door::Door;
 use super::metrics::LeaderMetrics;
 use super::stream::Wake;
 use crate::core::{CoreOptions, Entries, EpochVerdict, Published, SharedShard};
@@ -40,7 +41,7 @@ pub(super) struct Slot {
     pub(super) shard: ShardId,
     pub(super) core: SharedShard,
     /// Whether the log is followed: entries may be served, and subscribers are answered.
-    open: watch::Sender<bool>,
+    open: Door,
     /// Whether the log's changes go into the core: since the first that came again at a start, or the opening.
     follows: AtomicBool,
     state: AtomicU8,
@@ -100,7 +101,7 @@ impl Shards {
     /// The log starts anew: nothing of the shard is served until it has caught up. `void`: what is cached may be wrong,
     /// here and at the subscribers.
     pub(super) fn close(&self, slot: &Slot, void: bool) {
-        if slot.open.send_replace(false) {
+        if slot.open.set(false) {
             self.metrics.open_shards.dec();
         }
         slot.core.with(|core| {
@@ -145,7 +146,7 @@ impl Shards {
         });
         match opened {
             Ok(whole) => {
-                if !slot.open.send_replace(true) {
+                if !slot.open.set(true) {
                     self.metrics.open_shards.inc();
                 }
                 slot.wake();
@@ -269,7 +270,7 @@ impl Shards {
     fn lost(&self, slot: &Slot, backwards: &crate::core::Backwards) {
         tracing::error!(%backwards, "the database has lost changes; the shard is served uncached");
         self.metrics.reset("backwards");
-        if slot.open.send_replace(false) {
+        if slot.open.set(false) {
             self.metrics.open_shards.dec();
         }
         slot.core.with(|core| {
@@ -312,7 +313,7 @@ impl Slot {
         Self {
             shard,
             core: SharedShard::new(shard, options),
-            open: watch::Sender::new(false),
+            open: Door::default(),
             follows: AtomicBool::new(false),
             state: AtomicU8::new(ShardState::Serving.number()),
             subscribers: Mutex::default(),
@@ -322,13 +323,12 @@ impl Slot {
 
     /// Whether the log is followed and has caught up.
     pub(super) fn is_open(&self) -> bool {
-        *self.open.borrow()
+        self.open.is_open()
     }
 
     /// Waits until it is. Cancel-safe.
     pub(super) async fn opened(&self) {
-        // The sender lives as long as this slot.
-        let _ = self.open.subscribe().wait_for(|open| *open).await;
+        self.open.opened().await;
     }
 
     /// Whether the core follows its log, or replays it: changes have a place in it.
