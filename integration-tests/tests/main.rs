@@ -18,4 +18,5 @@ mod observe;
 mod regions;
 mod scenarios;
 mod sessions;
+mod simulation;
 mod wire;

@@ -29,8 +29,15 @@ pub(crate) fn run_all(root: &Path) -> Result<()> {
     // so that features are the same and the next step builds nothing again.
     step("build", || cargo(root, &["build", "--workspace", "--all-targets", "--locked"]))?;
     step("tests", || cargo(root, &["test", "--workspace", "--locked"]))?;
+    step("simulation", || simulate(root))?;
     println!("\nall checks passed in {:.0?}", start.elapsed());
     Ok(())
+}
+
+/// Seeds of the simulation. With optimisation: that costs minutes of building, and makes each seed ten times cheaper.
+fn simulate(root: &Path) -> Result<()> {
+    let run = ["run", "--release", "--locked", "-q", "-p", "integration-tests", "--bin", "tao-sim", "--"];
+    cargo(root, &[&run[..], &["--seeds", "1..2001"]].concat())
 }
 
 /// `cargo xtask soak`: builds the programs as users run them, then the scenario.

@@ -45,7 +45,7 @@ struct Arguments {
     #[arg(long)]
     json: Option<PathBuf>,
     /// A seed that takes longer than this, in real seconds, hangs.
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = 600)]
     patience: u64,
 }
 
@@ -101,6 +101,7 @@ fn go(arguments: &Arguments) -> Result<bool> {
     let filter = if arguments.trace { "simulation=info" } else { "off" };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(false)
         .without_time()
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter)))
         .init();
