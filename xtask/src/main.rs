@@ -44,6 +44,13 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
+    /// Run seeds of the deterministic simulation: --help lists its options.
+    #[command(disable_help_flag = true)]
+    Simulate {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     /// Install what the tests need (a MariaDB server) if nothing of it is there and it may be installed.
     Setup,
 }
@@ -56,6 +63,7 @@ fn main() -> ExitCode {
         Chore::Soak { options } => checks::soak(&root, &options),
         Chore::Bugs(options) => bugs::run(&root, &options),
         Chore::Matrix { options } => checks::matrix(&root, &options),
+        Chore::Simulate { options } => checks::simulate(&root, &options),
         Chore::Setup => setup::ensure_server().map(|server| println!("database server: {server}")),
     };
     match result {

@@ -1,4 +1,5 @@
 //! `tao-sim`: runs seeds of the simulation, in parallel, or one with a readable trace.
+#![expect(clippy::print_stderr, reason = "a program for a terminal; what it does is its output")]
 
 use std::collections::BTreeMap;
 use std::fs::File;

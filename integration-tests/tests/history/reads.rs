@@ -162,7 +162,9 @@ fn lists_are_compared_at_every_position() {
     let get =
         |id2s: &[_]| ReadOp::AssocGet { list: ann, id2s: id2s.to_vec(), high: None, low: Some(Time(21)) };
     let mut world = friendly();
-    let mut reads = |op, seq, answer| drop(world.read(0, op, Demand::local(), at(S1, 1, seq), answer));
+    let mut reads = |op, seq, answer| {
+        world.read(0, op, Demand::local(), at(S1, 1, seq), answer);
+    };
     // Out of order on purpose: followers lag.
     reads(range(0, 9), 5, edges(&[(bob, 25, "b2"), (cid, 20, "c")], 5));
     reads(range(1, 1), 3, edges(&[(cid, 20, "c")], 3));
