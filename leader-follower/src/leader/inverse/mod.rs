@@ -191,7 +191,13 @@ impl Inverses {
         }
         let shard = carry.row.inverse.id1.shard();
         let attempt = carry.failures.load(Ordering::Relaxed) as usize;
-        match self.routes.target(shard, attempt) {
+        let target = self.routes.target(shard, attempt);
+        // After the target was chosen: whom a newer topology names is not asked by who is deposed by it.
+        if self.deposed(&carry) {
+            self.end(&carry);
+            return;
+        }
+        match target {
             Ok(Target::Own) => self.apply_here(carry),
             Ok(Target::Peer(peer)) => self.send(peer, carry),
             Err(error) => self.failed(carry, &error),
@@ -255,14 +261,18 @@ impl Inverses {
         Job { unit, class, deadline: Instant::now() + self.options.attempt, done }
     }
 
+    /// Whoever orders the shard now drains what its database has; what that has lost must not be applied (H27). A commit
+    /// may have come through on the old primary after the promotion: then this is so at the first attempt.
+    fn deposed(&self, carry: &Carry) -> bool {
+        !self.routes.is_master(carry.row.edge.id1.shard())
+    }
+
     /// Tries again later, each row at its own pace; or leaves the row to whoever owns its shard now.
     fn failed(self: &Arc<Self>, carry: Arc<Carry>, error: &Error) {
         let failures = carry.failures.fetch_add(1, Ordering::Relaxed);
         self.metrics.inverse_retries.inc();
         let gone = carry.applied.load(Ordering::Acquire) && error.code == ErrorCode::NotOwner;
-        // Whoever orders the shard now drains what its database has; what that has lost must not be applied (H27).
-        let deposed = !self.routes.is_master(carry.row.edge.id1.shard());
-        if gone || deposed || self.stop.is_cancelled() {
+        if gone || self.deposed(&carry) || self.stop.is_cancelled() {
             self.end(&carry);
             return;
         }

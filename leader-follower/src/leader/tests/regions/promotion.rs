@@ -85,3 +85,28 @@ async fn h19_h22_a_lossy_promotion_ends_lost_tokens_and_the_old_primary_is_refus
     assert_code(one.read(op(), Demand::at_least(lost)).await, ErrorCode::LostEpoch);
     assert_eq!(one.count(follows(1), Demand::at_least(new)).await.0, 2);
 }
+
+/// Found by simulation seed 80: the new primary got the other side of an edge that only the old one has.
+#[tokio::test(start_paused = true)]
+async fn h27_what_the_old_primary_commits_after_a_promotion_gets_no_other_side() {
+    let world = Regions::new(Duration::from_millis(20)).await;
+    let (one, two) = (world.start("a-1").await, world.start("b-1").await);
+    let other = |shard| object(ShardId(shard), 1);
+    let hold = world.databases[0].hold_commits();
+    let pairs = (1..SHARDS).map(|shard| one.write(add(user(1), LIKES, other(shard), 1)));
+    let promotion = async {
+        pause(5).await;
+        promote_b(&world).await;
+        world.promoted("b", 2);
+        drop(hold);
+    };
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(pairs), promotion);
+    let replies: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().reply).collect();
+    assert!(replies.iter().all(|reply| reply.positions[0].epoch == Epoch(1)), "{replies:?}");
+    assert!(replies.iter().any(|reply| reply.inverse_pending), "{replies:?}");
+    pause(5_000).await;
+    for shard in 1..SHARDS {
+        let back = two.count(list(other(shard), LIKED_BY), Demand::local()).await.0;
+        assert_eq!((two.local(list(user(1), LIKES)).await, back), (0, 0));
+    }
+}
