@@ -107,4 +107,7 @@ pub struct Judgement {
     pub unjudged: u64,
     /// Acknowledged writes that a promotion lost, as its mode allows.
     pub lost: u64,
+    /// Edges whose other side is not the same since a lossy promotion, as long as R23's applied mark is missing: known, neither passed nor
+    /// refused.
+    pub halved: u64,
 }

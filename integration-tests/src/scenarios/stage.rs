@@ -115,17 +115,17 @@ impl Stage {
         let collected = collector.finish(LOGS_END).await.context("read the logs to their ends")?;
         let mut history = self.recorder.take();
         let schema = self.doors.first().context("a region")?.client.schema();
-        let rules = Rules {
-            schema: Arc::clone(&schema),
-            complete: true,
-            lossless: self.mode == ReplicationMode::Lossless,
-        };
+        let rules = Rules { schema, complete: true, lossless: self.mode == ReplicationMode::Lossless };
         let before = std::mem::take(&mut self.unknown);
         self.carry(history.clone());
         history.operations.splice(0..0, before);
+        let topology = self.cluster.topology().clone();
         let judged = tokio::task::spawn_blocking(move || {
             let mut found = judge(&history, &collected.truth, &rules);
-            found.absorb(judge_tables(&collected.truth, &tables, &schema));
+            let group = |shard| topology.assignment(shard).map(|place| place.host_group);
+            found.absorb(judge_tables(&collected.truth, &tables, &rules, |one, other| {
+                group(one) == group(other)
+            }));
             found
         });
         judged.await.context("the judge")

@@ -66,7 +66,9 @@ async fn judged(
     let mut found = judge(history, truth, &rules);
     match all_tables(world).await {
         Ok(tables) => {
-            found.absorb(judge_tables(truth, &tables, &world.schema));
+            let topology = world.topology();
+            let group = |shard| topology.assignment(shard).map(|place| place.host_group);
+            found.absorb(judge_tables(truth, &tables, &rules, |one, other| group(one) == group(other)));
             let last = BTreeMap::from_iter(tables.iter().map(|(shard, tables)| (*shard, tables.position)));
             if whole {
                 found.absorb(judge_looks(&history.operations[first..], &last));

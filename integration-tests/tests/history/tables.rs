@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use integration_tests::history::truth::{Seed, SeedList};
 use integration_tests::history::{Invariant, Judgement, ShardTables, judge_tables};
 use tao_schema::edges::Edge;
-use tao_schema::graph_schema::GraphSchema;
 use tao_schema::ids::{EdgeKey, ObjectId, Seq, ShardId, Time};
 use tao_shard_store::store::PendingInverse;
 
@@ -38,7 +37,7 @@ fn world() -> (World, Tables) {
 fn judged(change: impl FnOnce(&mut World, &mut Tables)) -> Judgement {
     let (mut world, mut tables) = world();
     change(&mut world, &mut tables);
-    judge_tables(&world.truth, &tables, &GraphSchema::demo())
+    judge_tables(&world.truth, &tables, &world.rules, |_, _| false)
 }
 
 fn own_list(tables: &mut Tables) -> &mut SeedList {
@@ -96,6 +95,30 @@ fn half_an_edge_is_refused() {
         (list.version, list.edges[0].time) = (Seq(2), Time(11));
     });
     assert!(refused(&found, Invariant::I5).contains("differ in time or data"));
+}
+
+/// Bob's side had it, and a promotion took it from him: known where that may be, and only for what was lost.
+#[test]
+fn half_an_edge_that_a_lossy_promotion_left_is_counted() {
+    let lossy = |lossless, text: &str| {
+        judged(|world, tables| {
+            let mut own = World::new();
+            let (ann, bob) = (user(S1, 1), user(S2, 2));
+            own.rules.lossless = lossless;
+            own.add_user(ann, 10, at(S1, 1, 1));
+            own.change(at(S1, 1, 2), vec![list(ann, &[(bob, Some((10, "b")))], 0, 1)]);
+            own.change(at(S2, 1, 1), vec![list(bob, &[(ann, Some((10, text)))], 0, 1)]);
+            own.epoch(S2, 2, 1);
+            *world = own;
+            let other = tables.get_mut(&S2).unwrap();
+            (other.position, other.content.lists) = (at(S2, 2, 0), BTreeMap::new());
+        })
+    };
+    let known = lossy(false, "b");
+    assert!(known.is_clean(), "{:#?}", known.violations);
+    assert_eq!((known.halved, known.checked.get(&Invariant::I5)), (1, Some(&2)), "two outboxes, no pair");
+    assert!(refused(&lossy(true, "b"), Invariant::I5).contains("has no other side"));
+    assert!(refused(&lossy(false, "other"), Invariant::I5).contains("has no other side"));
 }
 
 #[test]

@@ -169,6 +169,22 @@ fn half_a_batch_is_refused() {
     assert!(matches!(apart.history.operations[0].call, Call::Write(_)));
 }
 
+/// Found by simulation seed 92.
+#[test]
+fn what_a_batch_takes_back_itself_leaves_no_trace() {
+    let (ann, bob) = (user(S1, 1), user(S1, 2));
+    let ops = || vec![add(ann, 10), befriend(ann, bob, 7, "b"), part(ann, bob)];
+    let effects = [(Effect::Created, Some(ann)), (Effect::Created, None), (Effect::Deleted, None)];
+    let mut world = World::new();
+    world.change(at(S1, 1, 1), vec![object(ann, Seq(1), 10), list(ann, &[], 0, 0), list(bob, &[], 0, 0)]);
+    world.wrote(ops(), &[at(S1, 1, 1)], &effects);
+    world.accepted(Invariant::I8);
+    let mut kept = World::new();
+    kept.change(at(S1, 1, 1), vec![object(ann, Seq(1), 10)]);
+    kept.wrote(ops()[..2].to_vec(), &[at(S1, 1, 1)], &effects[..2]);
+    kept.refused(Invariant::I8);
+}
+
 #[test]
 fn a_change_that_nobody_asked_for_is_refused() {
     let mut world = World::new();

@@ -121,7 +121,7 @@ impl<'t> Judges<'t> {
         court.sessions();
         court.writes(&touched);
         court.unexplained(&touched);
-        court.once();
+        court.once(&touched);
         court.found
     }
 
@@ -198,6 +198,7 @@ impl Judgement {
         other.checked.into_iter().for_each(|(invariant, facts)| self.count(invariant, facts));
         self.unjudged += other.unjudged;
         self.lost += other.lost;
+        self.halved += other.halved;
         self.unlisted += other.unlisted;
         other.violations.into_iter().for_each(|violation| self.blame(violation));
     }

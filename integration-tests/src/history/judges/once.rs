@@ -5,12 +5,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use bytes::Bytes;
 use tao_schema::fields::{EncodedFields, Fields, Value};
 use tao_schema::ids::{EdgeKey, FieldId, ObjectId, Position, ShardId, Time};
-use tao_schema::ops::WriteOp;
+use tao_schema::ops::{WriteOp, WriteRequest};
 use tao_schema::rows::ChangeItem;
 
 use super::Court;
+use super::effects::{Touched, facts};
 use super::slice::line;
-use crate::history::operation::{Call, Invariant, Operation};
+use crate::history::operation::{Call, Invariant, Operation, Reply};
 
 /// Something that a write says: who says it alone can be found in the log by it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -33,7 +34,7 @@ pub(super) enum Content {
 type Found = HashMap<Mark, BTreeSet<Position>>;
 
 impl<'a> Court<'a> {
-    pub(super) fn once(&mut self) {
+    pub(super) fn once(&mut self, touched: &Touched<'a>) {
         let said = self.said();
         let found = self.found(&said);
         for operation in self.operations {
@@ -51,7 +52,7 @@ impl<'a> Court<'a> {
                 })
                 .collect();
             self.applied_once(operation, &places);
-            self.all_or_none(operation, &places);
+            self.all_or_none(operation, request, &places, touched);
         }
     }
 
@@ -68,8 +69,22 @@ impl<'a> Court<'a> {
         }
     }
 
-    fn all_or_none(&mut self, operation: &'a Operation, places: &[Option<BTreeSet<Position>>]) {
-        let mut places = places.iter().flatten();
+    fn all_or_none(
+        &mut self,
+        operation: &'a Operation,
+        request: &WriteRequest,
+        places: &[Option<BTreeSet<Position>>],
+        touched: &Touched<'a>,
+    ) {
+        let all: BTreeSet<Position> = places.iter().flatten().flatten().copied().collect();
+        let parts: Vec<&BTreeSet<Position>> = (places.iter().enumerate())
+            .filter_map(|(at, places)| Some((at, places.as_ref()?)))
+            .filter(|(at, places)| {
+                !places.is_empty() || !self.may_be_hidden(operation, request, *at, &all, touched)
+            })
+            .map(|(_, places)| places)
+            .collect();
+        let mut places = parts.into_iter();
         let Some(first) = places.next() else { return };
         for other in places {
             self.checked(Invariant::I8);
@@ -80,6 +95,25 @@ impl<'a> Court<'a> {
                 self.tell(Invariant::I8, message, operation, &all);
             }
         }
+    }
+
+    /// Whether another op of a transaction at one of these places touches the row, too, be it of the same batch: who
+    /// comes last is seen, and of a row that came and went nothing is.
+    fn may_be_hidden(
+        &self,
+        operation: &Operation,
+        request: &WriteRequest,
+        op: usize,
+        places: &BTreeSet<Position>,
+        touched: &Touched<'a>,
+    ) -> bool {
+        let outcome = match &operation.result {
+            Ok(Reply::Write(reply)) => reply.outcomes.get(op),
+            _ => None,
+        };
+        let facts = facts(&request.ops[op], outcome, &self.rules.schema).unwrap_or_default();
+        let by_another = |touch| places.iter().any(|at| touched.candidates(touch, *at).count() > 1);
+        facts.iter().any(|fact| by_another(fact.touch))
     }
 
     fn tell(

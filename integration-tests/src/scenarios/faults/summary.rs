@@ -51,6 +51,8 @@ pub struct FaultsSummary {
     pub unjudged: u64,
     /// Acknowledged writes that a promotion lost, as `async` allows.
     pub lost: u64,
+    /// Edges that it left in half: the known gap of R23.
+    pub halved: u64,
     /// What did not work, of the run itself.
     pub failures: Vec<String>,
     /// What users got before the first fault.
@@ -104,6 +106,7 @@ impl FaultsSummary {
         }
         self.unjudged += judgement.unjudged;
         self.lost += judgement.lost;
+        self.halved += judgement.halved;
         self.violation_count += judgement.unlisted;
         for violation in judgement.violations {
             self.blame(violation, progress);

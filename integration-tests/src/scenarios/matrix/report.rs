@@ -50,6 +50,8 @@ pub struct CellRun {
     pub unjudged: u64,
     /// Acknowledged writes that a promotion lost, as `async` allows.
     pub lost: u64,
+    /// Edges that it left in half: the known gap of R23.
+    pub halved: u64,
     /// From the end of the fault until calls were answered as before, in milliseconds.
     pub recovered_ms: Option<u64>,
     /// 99 of 100 calls were quicker before the fault, in milliseconds.

@@ -296,6 +296,7 @@ impl CellRun {
         self.unlisted += judgement.unlisted;
         self.unjudged += judgement.unjudged;
         self.lost += judgement.lost;
+        self.halved += judgement.halved;
     }
 }
 
