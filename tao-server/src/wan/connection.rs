@@ -10,7 +10,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
@@ -80,7 +80,10 @@ pub(super) async fn carry(
     let opening = async {
         // Accepted by the system just before a partition: the target hears of it after that.
         until(&mut state, |now| !now.is_shut()).await;
-        let far = TcpStream::connect(shared.target).await?;
+        let socket = if shared.target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // The target may have accepted before this task hears of it: a reset in between must reach the target, too.
+        SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
+        let far = socket.connect(shared.target).await?;
         near.set_nodelay(true)?;
         far.set_nodelay(true)?;
         io::Result::Ok(far)
@@ -89,7 +92,7 @@ pub(super) async fn carry(
         far = opening => far,
         _ = &mut was_reset => return abort(&near),
     };
-    let far = match far {
+    let far = match far.and_then(|far| SockRef::from(&far).set_linger(None).map(|()| far)) {
         Ok(far) => far,
         Err(error) => {
             // The caller sees a refusal of the target as a connection that is reset at once.
