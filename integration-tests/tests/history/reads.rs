@@ -115,6 +115,21 @@ fn an_answer_that_is_older_than_its_age_is_refused() {
     world.refused(Invariant::I2);
 }
 
+/// A replica shows what its primary still holds back: that proves no more than the change before it.
+#[test]
+fn what_a_replica_shows_early_is_not_demanded_of_the_primary() {
+    let critical = Demand { freshness: Freshness::Critical, ..Demand::local() };
+    let mut world = World::new();
+    world.add_user(user(S1, 1), 10, at(S1, 1, 1));
+    world.change(at(S1, 1, 2), vec![object(user(S1, 1), tao_schema::ids::Seq(2), 11)]);
+    world.read(0, get(), Demand::local(), at(S1, 1, 2), shows(user(S1, 1), 2, 11));
+    world.read(1, get(), critical.clone(), at(S1, 1, 1), shows(user(S1, 1), 1, 10));
+    world.accepted(Invariant::I2);
+    world.read(2, get(), critical.clone(), at(S1, 1, 2), shows(user(S1, 1), 2, 11));
+    world.read(1, get(), critical, at(S1, 1, 1), shows(user(S1, 1), 1, 10));
+    assert!(world.refused(Invariant::I2).contains("1:1:2 was known that long before"));
+}
+
 /// What a session folded: everything before that time.
 #[test]
 fn an_answer_below_a_folded_floor_is_refused() {

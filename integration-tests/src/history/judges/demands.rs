@@ -82,14 +82,17 @@ impl<'a> Court<'a> {
         }
     }
 
-    /// Reads that demanded an age: what anybody had been shown or told by then must be in the answer. In a mode that may
+    /// Reads that demanded an age: what was committed by then, as anybody had been told, must be in the answer. In a mode that may
     /// lose, an old primary that was cut off vouches for itself (H20): there only its own epoch is judged.
     fn ages(&mut self) {
         let mut told: Vec<(&Operation, Position)> = self
             .operations
             .iter()
             .flat_map(|operation| {
-                positions(operation).iter().map(|position| (operation, *position)).collect::<Vec<_>>()
+                positions(operation)
+                    .iter()
+                    .filter_map(|position| Some((operation, committed(operation, *position)?)))
+                    .collect::<Vec<_>>()
             })
             .filter(|(_, position)| self.part.has(position.shard))
             .filter(|(_, position)| self.standing(*position) == Standing::Present)
@@ -154,6 +157,20 @@ impl<'a> Court<'a> {
             });
             self.violation(Invariant::I2, message, |court| court.explain(operation, &[subject], at));
         }
+    }
+}
+
+/// What a reply that names `position` proves to be committed on the primary. A write's answer, and one of the master's
+/// region: all of it. A replica shows a change that its primary has in the log and, for as long as it waits there, not in
+/// its tables (H8): only the one before it is, for its transaction had the row's lock after that one.
+fn committed(operation: &Operation, position: Position) -> Option<Position> {
+    match &operation.call {
+        Call::Read(request)
+            if !matches!(request.demand.freshness, Freshness::Critical | Freshness::Master) =>
+        {
+            position.seq.0.checked_sub(1).map(|seq| Position { seq: Seq(seq), ..position })
+        }
+        Call::Read(_) | Call::Write(_) => Some(position),
     }
 }
 
