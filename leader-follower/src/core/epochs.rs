@@ -113,14 +113,21 @@ impl Epochs {
     /// its first epoch stays.
     fn take(&mut self, history: &[EpochStart]) {
         let Some(first) = history.first() else { return };
-        let unknown = |start: &&EpochStart| start.first_seq == Seq::ZERO;
+        let unknown = |start: &EpochStart| start.first_seq == Seq::ZERO;
         let ours = self.known.iter().find(|start| start.epoch == first.epoch).copied();
         self.known.retain(|start| start.epoch < first.epoch);
         self.known.extend_from_slice(history);
-        if let (Some(ours), true) = (ours, unknown(&first))
-            && let Some(mine) = self.known.iter_mut().find(|start| start.epoch == ours.epoch)
-        {
-            *mine = ours;
+        if unknown(&first) {
+            match ours.filter(|ours| !unknown(ours)) {
+                Some(ours) => {
+                    self.known
+                        .iter_mut()
+                        .filter(|start| start.epoch == first.epoch)
+                        .for_each(|mine| *mine = ours);
+                }
+                // Nobody knows where those before it ended.
+                None => self.known.retain(|start| start.epoch >= first.epoch),
+            }
         }
         // An epoch that begins below the one before it leaves nothing of that one: so an end is the least of all
         // starts that follow.
@@ -138,6 +145,12 @@ impl ShardCore {
     /// zero if it is not known.
     pub fn history(&self) -> &[EpochStart] {
         &self.epochs.known
+    }
+
+    /// Whether a position of an epoch before all of [`Self::history`] is too old to be known to anybody. Else this core
+    /// has met its epoch in an answer, and knows no history yet.
+    pub fn knows_history(&self) -> bool {
+        self.history().first().is_some_and(|start| start.first_seq > Seq::ZERO)
     }
 
     /// The epochs after `epoch`: what a subscriber that was told up to there has to hear before their changes.
@@ -161,8 +174,9 @@ impl ShardCore {
         if last.epoch < ours {
             return;
         }
-        // Epochs count up by one, so nothing can be missing before the very next.
-        let whole = ours == Epoch(0) || first.epoch.0 <= ours.0.saturating_add(1);
+        // Epochs count up by one, so nothing can be missing before the very next; if its start is known, so is our end.
+        let next = first.epoch.0 == ours.0.saturating_add(1) && first.first_seq > Seq::ZERO;
+        let whole = ours == Epoch(0) || first.epoch <= ours || next;
         if !whole && self.rules.hold(Rule::WholeHistory) {
             self.forget();
             self.floors.cap(before(first.first_seq));

@@ -80,7 +80,8 @@ pub enum Waited<V> {
 
 #[derive(Clone, Debug)]
 struct FillResult<V> {
-    outcome: Result<(Seq, V), Error>,
+    /// A failure is that of everybody who needs at least this.
+    outcome: Result<(Seq, V), (Seq, Error)>,
 }
 
 /// One fill. Its waiters wake in the order in which they came, which tokio's `watch` does not promise.
@@ -169,12 +170,18 @@ impl<K: Eq + Hash, V> FillGuard<K, V> {
     /// Hands a failure to the waiters. A deadline is the caller's own, and so is a token that was lost: its waiters may
     /// have more time, or ask for less, and join again.
     pub fn fail(self, error: Error) {
+        self.fail_beyond(Seq::ZERO, error);
+    }
+
+    /// As [`Self::fail`], for waiters that need at least `least`: what is behind them may be enough for the others, who
+    /// join again.
+    pub fn fail_beyond(self, least: Seq, error: Error) {
         if !matches!(error.code, ErrorCode::DeadlineExceeded | ErrorCode::LostEpoch) {
-            self.finish(Err(error));
+            self.finish(Err((least, error)));
         }
     }
 
-    fn finish(self, outcome: Result<(Seq, V), Error>) {
+    fn finish(self, outcome: Result<(Seq, V), (Seq, Error)>) {
         // The key must be free before anybody wakes: a waiter that joins again must not find this fill.
         self.table.remove(&self.key);
         self.flight.land(Landing::Over(FillResult { outcome }));
@@ -234,7 +241,8 @@ impl<V: Clone> Flight<V> {
                     Waited::Ready(value.clone())
                 }
                 Ok((as_of, _)) => Waited::TooOld(*as_of),
-                Err(error) => Waited::Failed(error.clone()),
+                Err((least, error)) if need >= *least => Waited::Failed(error.clone()),
+                Err(_) => Waited::Abandoned,
             },
         })
     }

@@ -92,6 +92,9 @@ impl Inner {
         match slot.core.check_lineage(positions) {
             Ok(()) => Ok(None),
             Err(LineageProblem::Lost { end: None, .. }) if !place.master => Ok(Some("history")),
+            Err(LineageProblem::Lost { end: None, position }) if !knows_history(slot) => {
+                Err(no_history(position))
+            }
             Err(problem @ LineageProblem::Lost { .. }) => {
                 Err(Error::new(ErrorCode::LostEpoch, format!("{problem}: read without it, then decide")))
             }
@@ -110,6 +113,7 @@ impl Inner {
     /// perhaps further up.
     pub(super) fn check_token(
         &self,
+        slot: &Slot,
         place: &Place<'_>,
         reason: MissReason,
         token: Option<Position>,
@@ -129,6 +133,7 @@ impl Inner {
                     format!("the history known here, of epoch {ours}, does not reach back to {token}");
                 Err(Error::new(ErrorCode::NotOwner, message))
             }
+            MissReason::Lost { end: None, .. } if !knows_history(slot) => Err(no_history(token)),
             MissReason::Lost { end, .. } => {
                 let ended = end.map_or_else(|| "long ago".to_owned(), |end| format!("at {end}"));
                 let message = format!(
@@ -139,6 +144,15 @@ impl Inner {
             MissReason::Absent | MissReason::Stale { .. } | MissReason::NoStream => Ok(()),
         }
     }
+}
+
+fn knows_history(slot: &Slot) -> bool {
+    slot.core.with(|core| core.knows_history())
+}
+
+/// A core that met its epoch in an answer, before its log was opened, proves no loss (R19).
+fn no_history(position: Position) -> Error {
+    Error::new(ErrorCode::NotOwner, format!("the history of {position} is not known here yet: try again"))
 }
 
 fn beyond(

@@ -74,7 +74,7 @@ impl Inner {
                 return Ok(Fetched { entry, as_of, state: slot.state(), source: Source::LeaderCache });
             }
             Lookup::Hit { .. } => {}
-            Lookup::Miss(reason) => self.check_token(place, reason, request.at_least)?,
+            Lookup::Miss(reason) => self.check_token(slot, place, reason, request.at_least)?,
         }
         self.check_unheard(slot, place, &key, request.at_least)?;
         let why = (!fresh).then_some("too old");
@@ -98,9 +98,15 @@ impl Inner {
         for _ in 0..ROUNDS {
             let waiter = match self.fills.join(shared) {
                 Join::Lead(guard) => {
+                    let asked = at_least.map_or(Seq::ZERO, |token| token.seq);
                     let result = self.read_entry(slot, shared, need, up, deadline).await;
+                    let result = result.map_err(|error| self.of_reader(error, asked, need));
                     match &result {
                         Ok(fetched) => guard.complete(fetched.as_of.seq, fetched.clone()),
+                        // Rows that are behind this caller may be new enough for another.
+                        Err(error) if error.code == ErrorCode::Unavailable => {
+                            guard.fail_beyond(need, error.clone());
+                        }
                         Err(error) => guard.fail(error.clone()),
                     }
                     return result;
@@ -123,6 +129,17 @@ impl Inner {
             ErrorCode::Overloaded,
             "fills of this key end before they are new enough: try again later",
         ))
+    }
+
+    /// What this node has shown or heard of is lost, and the reader's own token maybe not: it was asked for too much
+    /// (R19). This region can't answer before its log has told of the epoch that lost it; the master region can.
+    fn of_reader(&self, error: Error, asked: Seq, need: Seq) -> Error {
+        if error.code != ErrorCode::LostEpoch || need <= asked {
+            return error;
+        }
+        self.routes.stale_topology.notify_one();
+        let message = format!("what this leader knows of is lost, up to {need}: {}", error.message);
+        Error::new(ErrorCode::NotOwner, message)
     }
 
     /// On the primary, from now on: shared with nobody, because a fill that is under way may have read before.
@@ -190,6 +207,10 @@ impl Inner {
             self.check_current(&place, &snapshot)?;
         }
         let Snapshot { position, state, row } = snapshot;
+        if place.master && position.seq < need {
+            // Perhaps it is the primary no more.
+            self.routes.stale_topology.notify_one();
+        }
         let body = match row {
             Row::Object(row) => Body::Object(row),
             Row::List(list) => Body::List(list),
@@ -275,14 +296,14 @@ impl Inner {
     }
 }
 
-/// The primary can't be behind a position that it gave out, unless it lost it (R19).
+/// Rows behind a position of their own lineage do not prove it lost; only the start of a later epoch does (R19). A replica
+/// has what the primary has not yet made visible (H8), and who only believes that its server is the primary reads one that
+/// is behind (H20).
 pub(super) fn reached(position: Position, need: Seq) -> Result<()> {
     if position.seq >= need {
         return Ok(());
     }
-    let message =
-        format!("seq {need} was asked for, but the database is at {position}: later changes were lost");
-    Err(Error::new(ErrorCode::LostEpoch, message))
+    Err(Error::unavailable(format!("seq {need} was asked for, but the database is at {position}: try again")))
 }
 
 /// The cache's key, and how many edges are wanted of it.
@@ -310,9 +331,8 @@ pub(super) fn half(deadline: Instant) -> Instant {
 /// Why a read goes up that this region's server did not answer.
 pub(super) const fn why_up(error: &Error) -> &'static str {
     match error.code {
-        ErrorCode::LostEpoch => "replica behind",
         ErrorCode::NotOwner => "newer epoch",
-        _ => "replica unavailable",
+        _ => "replica behind or away",
     }
 }
 

@@ -144,7 +144,7 @@ impl Inner {
                 self.entry(slot, first, token, from, deadline).await?
             }
             (Lookup::Miss(why), _) => {
-                self.check_token(place, why, token)?;
+                self.check_token(slot, place, why, token)?;
                 self.check_unheard(slot, place, &key, token)?;
                 reason = why.name();
                 self.entry(slot, first, token, from, deadline).await?

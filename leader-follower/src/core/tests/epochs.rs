@@ -1,7 +1,12 @@
 //! Epochs: what a promotion leaves of a cache, and which positions it leaves comparable (R19, R24).
 
+use tao_schema::ids::{Epoch, Seq};
+use tao_schema::rows::EpochStart;
+
 use super::super::rules::Rule;
+use super::super::{LineageProblem, ShardCore};
 use super::script::{check, check_rule};
+use super::{SHARD, at, options};
 
 #[test]
 fn h19_the_same_seq_of_two_epochs_is_not_the_same() {
@@ -171,4 +176,24 @@ fn r15_what_was_shown_of_an_epoch_not_heard_of() {
         "reset 10; promise o 2/15; reset 2/14; need o; fill o=1v9 @2/14; forget; reset 2/15; need o",
         "need 2/15; BelowFloor 1@14; need 2/15",
     );
+}
+
+/// A node that met its epoch in an answer tells of it without its start.
+#[test]
+fn h19_an_epoch_whose_start_is_unknown_ends_none() {
+    let start = |epoch, seq| EpochStart { epoch: Epoch(epoch), first_seq: Seq(seq) };
+    let newer = Err(LineageProblem::Newer { position: at(2, 50), ours: Epoch(0) });
+    let unknown = Err(LineageProblem::Lost { position: at(2, 50), end: None });
+    let mut core = ShardCore::new(SHARD, options(None));
+    core.learn_history(&[start(1, 1), start(2, 19)]);
+    core.on_reset(at(2, 50));
+    core.learn_history(&[start(3, 0)]);
+    assert_eq!(core.check_lineage(&[at(2, 50)]), newer, "nothing is known any more");
+
+    core.learn_history(&[start(3, 0)]);
+    assert_eq!((core.check_lineage(&[at(2, 50)]), core.knows_history()), (unknown, false));
+    core.learn_history(&[start(1, 1), start(2, 19), start(3, 51)]);
+    assert_eq!((core.check_lineage(&[at(2, 50)]), core.knows_history()), (Ok(()), true));
+    core.learn_history(&[start(3, 0)]);
+    assert_eq!(core.check_lineage(&[at(2, 50)]), Ok(()), "what was known stays");
 }

@@ -78,14 +78,14 @@ async fn a_shared_fill_that_is_too_old_for_a_token_is_not_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_beyond_the_database_is_lost() {
+async fn a_token_beyond_the_database_is_lost_only_with_its_epoch() {
     let world = World::new().await;
     let node = world.start("leader-1").await;
     let shard = world.shard_of("leader-1", 0);
     let a = object(shard, 1);
     let beyond = Position { shard, epoch: Epoch(1), seq: Seq(77) };
-    assert_code(node.fill(FillKey::Object(a), Some(beyond)).await, ErrorCode::LostEpoch);
-    assert_code(node.read(ReadOp::ObjectGet(a), Some(beyond)).await, ErrorCode::LostEpoch);
+    assert_code(node.fill(FillKey::Object(a), Some(beyond)).await, ErrorCode::Unavailable);
+    assert_code(node.read(ReadOp::ObjectGet(a), Some(beyond)).await, ErrorCode::Unavailable);
     let newer = Position { epoch: Epoch(2), seq: Seq(0), ..beyond };
     assert_code(node.read(ReadOp::ObjectGet(a), Some(newer)).await, ErrorCode::NotOwner);
     node.read(ReadOp::ObjectGet(a), None).await.unwrap();

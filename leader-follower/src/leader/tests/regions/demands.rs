@@ -151,7 +151,7 @@ async fn tokens_of_unknown_epochs_and_seqs_never_stall() {
     let began = Instant::now();
     for leader in [&one, &two] {
         let future = Position { shard: SHARD, epoch: Epoch(1), seq: Seq(99) };
-        assert_code(leader.read(op(), Demand::at_least(future)).await, ErrorCode::LostEpoch);
+        assert_code(leader.read(op(), Demand::at_least(future)).await, ErrorCode::Unavailable);
         let newer = Position { epoch: Epoch(7), ..future };
         assert_code(leader.read(op(), Demand::at_least(newer)).await, ErrorCode::NotOwner);
         let history = Demand { lineage: vec![newer], ..Demand::local() };

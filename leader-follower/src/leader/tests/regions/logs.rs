@@ -52,6 +52,22 @@ async fn h8_a_commit_that_nobody_sees_yet_is_not_shown_and_ends_no_age() {
     assert_eq!((one.local(follows(1)).await, one.local(follows(2)).await), (1, 1));
 }
 
+/// A replica shows what its primary does not show yet: whoever saw it there is not told that it is lost.
+#[tokio::test(start_paused = true)]
+async fn h8_what_only_a_replica_shows_is_not_lost() {
+    let world = Regions::new(Duration::from_millis(20)).await;
+    let (one, two) = (world.start("a-1").await, world.start("b-1").await);
+    one.write(follow(1, 2)).await.unwrap();
+    let hold = world.databases[0].hold_commits();
+    let write = tokio::spawn(async move { one.write(follow(1, 3)).await.map(|_| one) });
+    until("the replica has it", async || two.seq() == Seq(2)).await;
+    let seen = Demand { freshness: Freshness::Critical, ..Demand::at_least(two.position()) };
+    assert_code(two.read(ReadOp::AssocCount(follows(1)), seen.clone()).await, ErrorCode::Unavailable);
+    drop(hold);
+    write.await.unwrap().unwrap();
+    assert_eq!(two.count(follows(1), seen).await.0, 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn h9_a_start_in_the_middle_of_a_commit_misses_nothing() {
     let world = Regions::new(Duration::ZERO).await;

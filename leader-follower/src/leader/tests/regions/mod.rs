@@ -201,8 +201,7 @@ impl Peer {
     }
 
     fn forwarded(&self, call: &'static str) -> u64 {
-        let reasons =
-            ["not master", "too old", "no age", "replica behind", "replica unavailable", "no replica"];
+        let reasons = ["not master", "too old", "no age", "replica behind or away", "no replica"];
         let more = ["newer epoch", "critical", "master", "time floor", "history"];
         let forwarded = &self.handle.metrics().forwarded;
         let of = |reason| forwarded.get_or_create(&ForwardLabel { call, reason }).get();
