@@ -258,6 +258,7 @@ impl User {
         let (id, trace) = (self.operation_id(), self.world.network.trace());
         self.calls += 1;
         let place = self.world.network.name(at);
+        let why = result.as_ref().err().map(|error| format!(": {}", error.message)).unwrap_or_default();
         let operation = Operation {
             id,
             session: self.session_id(),
@@ -269,7 +270,7 @@ impl User {
         };
         let text = format!("{:?} -> {:?}", operation.call, operation.result);
         trace.event("done", &[id, digest(&text)], || {
-            format!("user {} at {}: {text}", operation.session.0, operation.place)
+            format!("user {} at {}: {text}{why}", operation.session.0, operation.place)
         });
         self.notes.lock().push(operation);
     }

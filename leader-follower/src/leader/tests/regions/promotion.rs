@@ -75,7 +75,7 @@ async fn h19_h22_a_lossy_promotion_ends_lost_tokens_and_the_old_primary_is_refus
     assert_eq!(two.local(follows(5)).await, 0);
 
     // A leader whose own log has what is lost asks for no more than the reader needs.
-    let key = FillKey::List { key: follows(1), edges: 0 };
+    let key = FillKey::List { key: follows(2), edges: 0 };
     let fill = async |token| {
         let request = FillRequest { key, at_least: Some(token), forwarded: false };
         one.handle.fill(request, Instant::now() + Duration::from_secs(2)).await
