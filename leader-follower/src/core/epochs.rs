@@ -117,7 +117,7 @@ impl Epochs {
         let ours = self.known.iter().find(|start| start.epoch == first.epoch).copied();
         self.known.retain(|start| start.epoch < first.epoch);
         self.known.extend_from_slice(history);
-        if unknown(&first) {
+        if unknown(first) {
             match ours.filter(|ours| !unknown(ours)) {
                 Some(ours) => {
                     self.known
