@@ -8,6 +8,7 @@
 mod demand;
 mod door;
 mod fills;
+mod foreign;
 mod forward;
 mod handle;
 mod inspect;

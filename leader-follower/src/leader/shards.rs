@@ -15,14 +15,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::door::Door;
+use super::foreign::Foreign;
 use super::metrics::LeaderMetrics;
 use super::stream::Wake;
 use crate::core::{CoreOptions, Entries, EpochVerdict, Published, SharedShard};
 use crate::engine::CacheEngine;
 use crate::lanes::CommitSink;
-
-/// Seqs that may wait for their own commit to be told; one more, and the shard counts as written by others.
-const UNCLAIMED: usize = 64;
 
 /// All shards of the cluster.
 pub(super) struct Shards {
@@ -46,19 +44,9 @@ pub(super) struct Slot {
     follows: AtomicBool,
     state: AtomicU8,
     subscribers: Mutex<Vec<Arc<Wake>>>,
-    foreign: Mutex<Foreign>,
-}
-
-/// What the log brought that this leader has not (yet) heard of from its own lanes.
-#[derive(Default)]
-struct Foreign {
-    unclaimed: Vec<(Seq, Instant)>,
-    /// Another leader writes here, or an own commit's outcome was not known.
-    found: bool,
-    /// Own commits up to here.
-    own: Seq,
+    pub(super) foreign: Foreign,
     /// The first own commit that waits for one before it, and since when.
-    waiting: Option<(Position, Instant)>,
+    waiting: Mutex<Option<(Position, Instant)>>,
 }
 
 impl Shards {
@@ -175,7 +163,7 @@ impl Shards {
             let published = core.on_tailed(Arc::clone(change), visible, self.entries());
             (published, core.held().is_some(), core.first_waiting())
         });
-        slot.note_foreign(change.seq);
+        slot.foreign.note(change.seq);
         // The log is contiguous: what it brings can only wait if something before it was never brought.
         let missing = waits.is_some_and(|first| first.epoch == change.epoch && first.seq <= change.seq);
         if published.gap || (missing && slot.is_open()) {
@@ -203,7 +191,8 @@ impl Shards {
             EpochVerdict::Continues => {}
             EpochVerdict::Flushed => {
                 // Seqs begin again below what was.
-                *slot.foreign.lock() = Foreign { found: true, ..Foreign::default() };
+                slot.foreign.begin_again();
+                *slot.waiting.lock() = None;
                 self.metrics.reset("epoch");
                 tracing::warn!(shard = %slot.shard, epoch = %start.epoch, first_seq = %start.first_seq,
                     "the epoch before was cut off below what was known here: shard cache dropped");
@@ -236,18 +225,18 @@ impl Shards {
     /// Own commits that have waited too long for those before them (R6).
     pub(super) fn give_up_waiting(&self, slot: &Slot, patience: Duration) -> bool {
         let first = slot.core.with(|core| core.first_waiting());
-        let mut foreign = slot.foreign.lock();
-        match (first, foreign.waiting) {
-            (None, _) => foreign.waiting = None,
+        let mut waiting = slot.waiting.lock();
+        match (first, *waiting) {
+            (None, _) => *waiting = None,
             (Some(first), Some((known, since))) if first == known => {
                 if since.elapsed() >= patience {
-                    foreign.waiting = None;
-                    drop(foreign);
+                    *waiting = None;
+                    drop(waiting);
                     self.reset(slot, first, "gap");
                     return true;
                 }
             }
-            (Some(first), _) => foreign.waiting = Some((first, Instant::now())),
+            (Some(first), _) => *waiting = Some((first, Instant::now())),
         }
         false
     }
@@ -255,7 +244,7 @@ impl Shards {
     /// Drops what is cached and goes on from `position`, which the database was seen at.
     fn reset(&self, slot: &Slot, position: Position, reason: &'static str) {
         self.metrics.reset(reason);
-        slot.foreign.lock().found = true;
+        slot.foreign.suspect();
         tracing::warn!(shard = %slot.shard, %position, reason, "shard cache dropped");
         match slot.core.with(|core| core.reset(position, self.entries())) {
             Ok(_) => {}
@@ -283,7 +272,7 @@ impl Shards {
 impl CommitSink for Shards {
     fn committed(&self, change: &Arc<ShardChange>) {
         let Some(slot) = self.slot(change.shard) else { return };
-        slot.claim(change.seq);
+        slot.foreign.claim(change.seq);
         let Published { changes, gap } = slot.core.with(|core| {
             if slot.follows() {
                 core.on_commit(Arc::clone(change), self.entries())
@@ -317,7 +306,8 @@ impl Slot {
             follows: AtomicBool::new(false),
             state: AtomicU8::new(ShardState::Serving.number()),
             subscribers: Mutex::default(),
-            foreign: Mutex::default(),
+            foreign: Foreign::default(),
+            waiting: Mutex::default(),
         }
     }
 
@@ -345,34 +335,6 @@ impl Slot {
     /// The change that is not known to be visible yet.
     pub(super) fn held(&self) -> Option<Position> {
         self.core.with(|core| core.held())
-    }
-
-    /// Whether others have written since the last call, `settle` being how long an own commit's answer may be behind
-    /// the log.
-    pub(super) fn take_foreign(&self, settle: Duration) -> bool {
-        let mut foreign = self.foreign.lock();
-        let before = foreign.unclaimed.len();
-        foreign.unclaimed.retain(|(_, since)| since.elapsed() < settle);
-        let old = foreign.unclaimed.len() < before;
-        std::mem::take(&mut foreign.found) || old
-    }
-
-    fn note_foreign(&self, seq: Seq) {
-        let mut foreign = self.foreign.lock();
-        if seq <= foreign.own {
-            return;
-        }
-        if foreign.unclaimed.len() >= UNCLAIMED {
-            foreign.unclaimed.clear();
-            foreign.found = true;
-        }
-        foreign.unclaimed.push((seq, Instant::now()));
-    }
-
-    fn claim(&self, seq: Seq) {
-        let mut foreign = self.foreign.lock();
-        foreign.own = foreign.own.max(seq);
-        foreign.unclaimed.retain(|(known, _)| *known != seq);
     }
 
     /// Tells a subscriber of every change from now on.

@@ -36,7 +36,7 @@ impl Inner {
     /// shards whose log held what this leader did not publish. Whoever left it may be dead (R23).
     fn drain_what_others_left(&self, all: bool) {
         for shard in self.routes.ordered_here() {
-            let foreign = self.shards.slot(shard).is_some_and(|slot| slot.take_foreign(SETTLE));
+            let foreign = self.shards.slot(shard).is_some_and(|slot| slot.foreign.take(SETTLE));
             if all || foreign {
                 self.inverses.drain(shard);
             }
