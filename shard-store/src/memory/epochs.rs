@@ -36,6 +36,9 @@ impl MemoryDatabase {
             }
             state.tables.shards.keys().copied().collect()
         };
+        // Transactions that are durable and not visible yet hold their rows, those of a source as well: none of their seqs
+        // may be given again.
+        self.when_log_moves(|state| state.held.is_empty().then_some(())).await;
         let mut locks = Vec::with_capacity(all.len());
         for shard in all {
             let lock = self.lock(LockKey::Shard(shard)).await;
