@@ -137,6 +137,8 @@ bugs! {
     AgeOutlivesEpoch = "age-outlives-epoch",
     /// A heartbeat overtakes a change that is held (R10, H9). An age that leaves out a change before it.
     HeartbeatOvertakes = "heartbeat-overtakes",
+    /// Another server's log is followed from behind what was held and dropped (R10, R20). An age that leaves out a change.
+    HeldNotBroughtAgain = "held-not-brought-again",
     /// The audit compares nothing (R8, H9, H11). What the log did not bring is never noticed.
     NoAudit = "no-audit",
     /// A replica with transactions that the primary lacks is followed and read (R8, H22). Phantoms for ever.

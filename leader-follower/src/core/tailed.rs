@@ -50,8 +50,8 @@ impl ShardCore {
     }
 
     /// The log is followed on another server from now on, or anew: what is held may never have been committed, whatever
-    /// row or commit has its seq from here on (H10). It is dropped. If it was committed, and the log does not
-    /// come to it again, what follows waits ([`Self::first_waiting`]), and the audit finds the shard behind (R8).
+    /// row or commit has its seq from here on (H10). It is dropped. The log must come to it again, if it was committed:
+    /// follow it from before what is held.
     pub fn on_log_lost(&mut self) {
         self.held = None;
     }

@@ -7,14 +7,13 @@ use parking_lot::Mutex;
 use tao_schema::ids::{Position, PrimaryTime, Seq, ShardId};
 use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::ShardChange;
-use tao_shard_store::log::TailEvent;
+use tao_shard_store::log::{LogPosition, TailEvent};
 use tokio::sync::Notify;
 
 use super::GroupTail;
 use super::beats::Sent;
 
 /// State of a log that is followed.
-#[derive(Default)]
 pub(super) struct Feed {
     state: Mutex<State>,
     /// Something is held.
@@ -27,15 +26,44 @@ struct State {
     held: BTreeSet<ShardId>,
     /// Heartbeats that wait for what was held when they came, oldest first.
     beats: VecDeque<Waiting>,
+    /// Where the log stood behind the last events.
+    taken: LogPosition,
+    /// Nothing that the log brought up to here is held.
+    settled: LogPosition,
 }
 
 struct Waiting {
     held: Vec<Position>,
+    /// Not beyond the heartbeat.
+    position: LogPosition,
     time: PrimaryTime,
     sent: Option<Sent>,
 }
 
 impl Feed {
+    /// Of a log that comes after `position`.
+    pub(super) fn new(position: LogPosition) -> Self {
+        let state = State { taken: position.clone(), settled: position, ..State::default() };
+        Self { state: Mutex::new(state), holds: Notify::new() }
+    }
+
+    /// All events up to `position` were taken in.
+    pub(super) fn moved(&self, position: LogPosition) {
+        let mut state = self.state.lock();
+        if state.held.is_empty() {
+            state.settled.clone_from(&position);
+        }
+        state.taken = position;
+    }
+
+    /// From where another server's log must be followed: what is held is dropped then (H10), and if it was committed
+    /// after all, that log must bring it once more. Without it a heartbeat behind it would prove an age that leaves it
+    /// out (R10, R20), until a later change of the shard or an audit finds the hole.
+    pub(super) fn settled(&self) -> LogPosition {
+        let state = self.state.lock();
+        if planted(Bug::HeldNotBroughtAgain) { state.taken.clone() } else { state.settled.clone() }
+    }
+
     /// Whether anything is held.
     pub(super) fn is_holding(&self) -> bool {
         !self.state.lock().held.is_empty()
@@ -95,8 +123,12 @@ impl GroupTail {
                 let sent = if own { self.beats.through(beat.nonce) } else { None };
                 let held = feed.held().into_iter().filter(|_| !planted(Bug::HeartbeatOvertakes));
                 let held = held.filter_map(|shard| self.shards.slot(shard)?.held());
-                let waiting = Waiting { held: held.collect(), time, sent };
-                feed.state.lock().beats.push_back(waiting);
+                let held = held.collect();
+                {
+                    let mut state = feed.state.lock();
+                    let position = state.taken.clone();
+                    state.beats.push_back(Waiting { held, position, time, sent });
+                }
                 self.settle(feed);
             }
             TailEvent::Topology { .. } => self.routes.stale_topology.notify_one(),
@@ -133,6 +165,9 @@ impl GroupTail {
                     break;
                 }
                 passed.extend(state.beats.pop_front());
+            }
+            if let Some(last) = passed.last() {
+                state.settled.clone_from(&last.position);
             }
         }
         for Waiting { time, sent, .. } in passed {

@@ -46,7 +46,9 @@ impl GroupTail {
             for event in events {
                 self.take(feed, event, visible);
             }
-            self.health.moved(tail.position());
+            let position = tail.position();
+            feed.moved(position.clone());
+            self.health.moved(position);
         }
     }
 }

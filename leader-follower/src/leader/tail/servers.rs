@@ -124,7 +124,10 @@ impl GroupTail {
         let patience = if home { self.options.fallback_after } else { self.options.replica_patience };
         loop {
             let position = followed.tail.position();
-            let (refused, why) = match self.resume_home(&position, home).await {
+            let settled = followed.feed.settled();
+            // Where a connection to the same server goes on, what it held is still held.
+            let here = if home { &position } else { &settled };
+            let (refused, why) = match self.resume_home(&position, here, home).await {
                 Resumed::Tail(tail) => {
                     self.follows(followed, self.local_server(), tail);
                     return None;
@@ -137,7 +140,9 @@ impl GroupTail {
             if (refused || began.elapsed() >= patience)
                 && let Some(primary) = self.primary_elsewhere()
             {
-                match self.resume(&primary, &position, true).await {
+                let same = followed.server.region == primary.region;
+                let there = if same { &position } else { &settled };
+                match self.resume(&primary, &position, there, true).await {
                     Resumed::Tail(tail) => {
                         self.health.set_local_reads(false);
                         self.follows(followed, primary, tail);
@@ -152,16 +157,23 @@ impl GroupTail {
         }
     }
 
-    async fn resume_home(&self, position: &LogPosition, was_here: bool) -> Resumed {
+    async fn resume_home(&self, position: &LogPosition, from: &LogPosition, was_here: bool) -> Resumed {
         match self.examine().await {
-            Ok(None) => self.resume(&self.local_server(), position, was_here).await,
+            Ok(None) => self.resume(&self.local_server(), position, from, was_here).await,
             Ok(Some(why)) => Resumed::Lost(Cause::Refused, why),
             Err(error) => Resumed::NotNow(error.message),
         }
     }
 
-    /// `all`: a server that lacks what was given out has lost it; else it may still get it.
-    async fn resume(&self, server: &Server, position: &LogPosition, all: bool) -> Resumed {
+    /// Opens the server's log after `from`, if the server has everything up to `position`. `all`: one that lacks some of
+    /// it has lost it; else it may still get it.
+    async fn resume(
+        &self,
+        server: &Server,
+        position: &LogPosition,
+        from: &LogPosition,
+        all: bool,
+    ) -> Resumed {
         let database = server.database.clone();
         let executed = match bounded(self.options.attempt, async move { database.executed().await }).await {
             Ok(executed) => executed,
@@ -171,7 +183,7 @@ impl GroupTail {
             let lacks = format!("the server lacks {} of what was followed", position.without(&executed));
             return if all { Resumed::Lost(Cause::PositionLost, lacks) } else { Resumed::NotNow(lacks) };
         }
-        let (database, after) = (server.database.clone(), TailStart::After(position.clone()));
+        let (database, after) = (server.database.clone(), TailStart::After(from.clone()));
         match bounded_tail(self.options.attempt, async move { database.open_tail(after).await }).await {
             Ok(tail) => Resumed::Tail(tail),
             Err(error) => match error.kind {
@@ -191,7 +203,7 @@ impl GroupTail {
                     slot.core.with(ShardCore::on_log_lost);
                 }
             }
-            followed.feed = Feed::default();
+            followed.feed = Feed::new(tail.position());
             self.health.set_holding(false);
         }
         followed.server = server;

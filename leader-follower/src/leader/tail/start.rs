@@ -42,7 +42,7 @@ impl GroupTail {
             bounded_tail(self.options.attempt, async move { database.open_tail(from).await }).await?;
         let (survey, until) = self.prove(&server).await?;
         self.learn(&survey, &shards);
-        let feed = Feed::default();
+        let feed = Feed::new(tail.position());
         let proven = self.replay(&server, &mut *tail, &feed, &until).await?;
         self.open_all(&survey, &shards, proven);
         self.settle(&feed);
@@ -118,6 +118,7 @@ impl GroupTail {
                     for event in events? {
                         self.take(feed, event, visible);
                     }
+                    feed.moved(tail.position());
                 }
                 Err(_) => {
                     let Until::Nonce(nonce) = until else { return Ok(false) };

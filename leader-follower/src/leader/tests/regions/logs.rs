@@ -52,6 +52,30 @@ async fn h8_a_commit_that_nobody_sees_yet_is_not_shown_and_ends_no_age() {
     assert_eq!((one.local(follows(1)).await, one.local(follows(2)).await), (1, 1));
 }
 
+/// The log of another server comes once more to what was held and dropped: else heartbeats behind it would prove an age
+/// that leaves it out (found by a soak, seed 4).
+#[tokio::test(start_paused = true)]
+async fn h8_what_was_held_when_another_server_is_followed_is_brought_again() {
+    let world = Regions::new(Duration::ZERO).await;
+    let (one, two) = (world.start("a-1").await, world.start("b-1").await);
+    assert_eq!(two.local(follows(1)).await, 0);
+    world.databases[1].take_down();
+    let followed =
+        async |region| until(region, async || two.group().followed.as_deref() == Some(region)).await;
+    followed("a").await;
+    world.databases[1].bring_up();
+    let hold = world.databases[0].hold_commits();
+    let write = tokio::spawn(async move { (one.write(follow(1, 2)).await, one) });
+    followed("b").await;
+    drop(hold);
+    // Its caller did not wait for so long; it is committed all the same.
+    let (result, _one) = write.await.unwrap();
+    assert_code(result, ErrorCode::OutcomeUnknown);
+    let fresh = Demand { freshness: Freshness::Within(Duration::from_secs(1)), ..Demand::local() };
+    pause(1_100).await;
+    assert_eq!((two.count(follows(1), fresh).await.0, two.resets()), (1, 0));
+}
+
 /// A replica shows what its primary does not show yet: whoever saw it there is not told that it is lost.
 #[tokio::test(start_paused = true)]
 async fn h8_what_only_a_replica_shows_is_not_lost() {
