@@ -33,8 +33,8 @@ struct Arguments {
     /// Threads; each runs one seed at a time.
     #[arg(long)]
     jobs: Option<usize>,
-    /// Simulated seconds of each seed.
-    #[arg(long, default_value_t = 25)]
+    /// Simulated seconds in which users and faults are busy; what it takes to be whole again comes after.
+    #[arg(long, default_value_t = 12)]
     seconds: u64,
     /// Runs each seed twice and compares the traces.
     #[arg(long)]

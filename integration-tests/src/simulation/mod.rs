@@ -68,7 +68,7 @@ pub fn note_panics() {
     std::panic::set_hook(Box::new(|info| PANICS.with_borrow_mut(|panics| panics.push(info.to_string()))));
 }
 
-/// Runs one seed on this thread, `seconds` of simulated time. `readable`: tells of each event through `tracing`.
+/// Runs one seed on this thread, busy for `seconds` of simulated time. `readable`: tells of each event through `tracing`.
 ///
 /// # Panics
 /// Only if the runtime can't be made.

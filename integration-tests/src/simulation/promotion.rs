@@ -1,6 +1,7 @@
 //! Another region's server becomes the primary, as an administrator makes it (R24), and the old one comes back.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::Rng as _;
@@ -49,6 +50,7 @@ impl World {
             }
         }
         if !planned {
+            self.returning.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(Arc::clone(self).return_later(group, definition.master.clone()));
         }
         true
@@ -76,6 +78,7 @@ impl World {
         if master != region {
             self.follow(group, &region, &master);
         }
+        self.returning.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The region of a group's primary.

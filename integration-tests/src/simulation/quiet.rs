@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tao_schema::ids::{HostGroupId, ShardId};
@@ -141,8 +142,9 @@ fn caches(world: &World) -> Vec<Cached> {
 
 /// Every leader follows its logs, and nothing waits for its other side.
 async fn works_again(world: &Arc<World>, until: Instant) -> Result<(), String> {
+    let began = Instant::now();
     loop {
-        match missing(world).await {
+        match missing(world, began.elapsed()).await {
             None => return Ok(()),
             Some(missing) if Instant::now() >= until => return Err(missing),
             Some(_) => sleep(LOOK).await,
@@ -150,7 +152,8 @@ async fn works_again(world: &Arc<World>, until: Instant) -> Result<(), String> {
     }
 }
 
-async fn missing(world: &Arc<World>) -> Option<String> {
+/// What is not as it should be. What a leader knew before it was quiet does not count: its server may just have gone.
+async fn missing(world: &Arc<World>, quiet: Duration) -> Option<String> {
     for (_, end) in &world.leader_ends {
         let name = world.network.name(*end);
         let Some(leader) = world.leaders.get(*end) else { return Some(format!("{name} does not run")) };
@@ -158,10 +161,14 @@ async fn missing(world: &Arc<World>) -> Option<String> {
         if status.shards.len() < usize::from(world.plan.shards) {
             return Some(format!("{name} has {} shards open: {:?}", status.shards.len(), status.groups));
         }
-        let young = |age: Option<Duration>| age.is_some_and(|age| age < world.plan.leader.max_age);
+        let young = |age: Option<Duration>| age.is_some_and(|age| age < quiet.min(world.plan.leader.max_age));
         if let Some(group) = status.groups.iter().find(|group| !young(group.age)) {
             return Some(format!("{name} does not know how old its knowledge is: {group:?}"));
         }
+    }
+    let returning = world.returning.load(Ordering::Relaxed);
+    if returning > 0 {
+        return Some(format!("{returning} primaries that were passed over are still to be built anew"));
     }
     for group in world.plan.group_ids() {
         let store = MemoryStore::open(&primary(world, group));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -54,6 +55,8 @@ pub struct World {
     /// By how much each server's wall clock is off, in milliseconds.
     wall: Arc<Mutex<BTreeMap<End, i64>>>,
     rebuilt: Mutex<u32>,
+    /// Primaries that were passed over, and will be found and built anew.
+    pub returning: AtomicUsize,
     /// Times operations and changes.
     pub clock: RunClock,
     /// Reads the logs of all servers, those too that were replaced.
@@ -121,6 +124,7 @@ impl World {
             newest: ArcSwap::from_pointee(topology),
             wall: Arc::default(),
             rebuilt: Mutex::default(),
+            returning: AtomicUsize::new(0),
             collector: tokio::sync::Mutex::new(Some(Collector::new(
                 clock.clone(),
                 CollectorOptions::default(),
