@@ -17,6 +17,7 @@ use integration_tests::soak::{self, Event, SoakOptions, Summary};
 use integration_tests::{fuzz, model};
 use tao_schema::topology::ReplicationMode;
 use tao_shard_store::fleet::{self, ServerBinary};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs a scenario; exit code 1 if it found a violation.
 #[derive(Parser)]
@@ -150,12 +151,10 @@ fn main() -> ExitCode {
     let command = Command::parse();
     let run = || -> Result<bool> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-            match &command.other {
-                Some(Other::Matrix(matrix)) => run_matrix(matrix).await,
-                None if matches!(command.soak.scenario, Scenario::Faults) => run_faults(&command.soak).await,
-                None if matches!(command.soak.scenario, Scenario::Model) => run_model(&command.soak).await,
-                None if matches!(command.soak.scenario, Scenario::Fuzz) => run_fuzz(&command.soak),
-                None => Ok(run(&command.soak).await?.violation_count == 0),
+            tokio::select! {
+                biased;
+                ended = told_to_end() => bail!("{}: servers and nodes are stopped, nothing is left behind", ended?),
+                done = run_all(&command) => done,
             }
         })
     };
@@ -167,6 +166,26 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+async fn run_all(command: &Command) -> Result<bool> {
+    match &command.other {
+        Some(Other::Matrix(matrix)) => run_matrix(matrix).await,
+        None if matches!(command.soak.scenario, Scenario::Faults) => run_faults(&command.soak).await,
+        None if matches!(command.soak.scenario, Scenario::Model) => run_model(&command.soak).await,
+        None if matches!(command.soak.scenario, Scenario::Fuzz) => run_fuzz(&command.soak),
+        None => Ok(run(&command.soak).await?.violation_count == 0),
+    }
+}
+
+/// Waits for a signal that asks for the end. The run is dropped then, and with it everything that it started: a program
+/// that dies of the signal would leave its nodes behind.
+async fn told_to_end() -> Result<&'static str> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(tokio::select! {
+        _ = interrupt.recv() => "interrupted",
+        _ = terminate.recv() => "terminated",
+    })
 }
 
 /// Whether every cell passed.

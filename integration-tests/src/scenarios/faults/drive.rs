@@ -41,7 +41,7 @@ struct Event {
 impl Drive<'_> {
     /// Applies a schedule; at its end everything is healed.
     pub(super) async fn run(&mut self, schedule: &Schedule) -> Result<()> {
-        let start = Instant::now();
+        let mut start = Instant::now();
         let mut events: Vec<Event> = Vec::new();
         for (fault, planned) in schedule.faults.iter().enumerate() {
             events.push(Event { at_ms: planned.at_ms, begins: true, fault });
@@ -57,7 +57,10 @@ impl Drive<'_> {
                 self.note_baseline();
                 self.begin(schedule, event.fault, &mut active).await;
             } else if let Some(injected) = active.remove(&event.fault) {
+                let healing = Instant::now();
                 self.end(injected).await?;
+                // What comes later keeps its length and its distance.
+                start += healing.elapsed();
             }
             quiet_from = self.enter(&active);
         }
