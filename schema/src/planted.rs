@@ -137,6 +137,8 @@ bugs! {
     AgeOutlivesEpoch = "age-outlives-epoch",
     /// A heartbeat overtakes a change that is held (R10, H9). An age that leaves out a change before it.
     HeartbeatOvertakes = "heartbeat-overtakes",
+    /// A leader waits for its own, new primary to have what the promotion lost (R24). It serves nothing from memory for ever.
+    AwaitsWhatIsLost = "awaits-what-is-lost",
     /// Another server's log is followed from behind what was held and dropped (R10, R20). An age that leaves out a change.
     HeldNotBroughtAgain = "held-not-brought-again",
     /// The audit compares nothing (R8, H9, H11). What the log did not bring is never noticed.

@@ -132,7 +132,9 @@ impl GroupTail {
                     self.follows(followed, self.local_server(), tail);
                     return None;
                 }
-                Resumed::Lost(cause, why) if home => return Some((cause, why)),
+                Resumed::Lost(cause, why) if home || self.primary_elsewhere().is_none() => {
+                    return Some((cause, why));
+                }
                 Resumed::Lost(_, why) => (true, why),
                 Resumed::NotNow(why) => (false, why),
             };
@@ -159,7 +161,12 @@ impl GroupTail {
 
     async fn resume_home(&self, position: &LogPosition, from: &LogPosition, was_here: bool) -> Resumed {
         match self.examine().await {
-            Ok(None) => self.resume(&self.local_server(), position, from, was_here).await,
+            Ok(None) => {
+                let server = self.local_server();
+                // Nobody brings a primary what it lacks: it was promoted without.
+                let all = was_here || (self.is_primary(&server) && !planted(Bug::AwaitsWhatIsLost));
+                self.resume(&server, position, from, all).await
+            }
             Ok(Some(why)) => Resumed::Lost(Cause::Refused, why),
             Err(error) => Resumed::NotNow(error.message),
         }

@@ -95,6 +95,26 @@ async fn h19_h22_a_lossy_promotion_ends_lost_tokens_and_the_old_primary_is_refus
     assert_eq!(one.count(follows(1), Demand::at_least(new)).await.0, 2);
 }
 
+/// Found by simulation seed 165: it waited for ever for its own server, the primary, to have what the promotion lost.
+#[tokio::test(start_paused = true)]
+async fn h22_a_leader_that_followed_the_old_primary_goes_over_to_its_own_server() {
+    let world = Regions::new(Duration::ZERO).await;
+    let (one, two) = (world.start("a-1").await, world.start("b-1").await);
+    world.databases[1].take_down();
+    until("the primary's log", async || two.group().followed.as_deref() == Some("a")).await;
+    one.write(follow(1, 2)).await.unwrap();
+    until("told", async || two.local(follows(1)).await == 1).await;
+    world.databases[0].take_down();
+    world.databases[1].bring_up();
+    promote_b(&world).await;
+    world.promoted("b", 2);
+
+    until("its own log", async || two.group().followed.as_deref() == Some("b")).await;
+    two.serves().await;
+    until("vouched for", async || two.group().age.is_some_and(|age| age < Duration::from_secs(1))).await;
+    assert_eq!((two.position().epoch, two.local(follows(1)).await), (Epoch(2), 0));
+}
+
 /// Found by simulation seed 80: the new primary got the other side of an edge that only the old one has.
 #[tokio::test(start_paused = true)]
 async fn h27_what_the_old_primary_commits_after_a_promotion_gets_no_other_side() {
