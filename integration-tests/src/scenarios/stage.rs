@@ -176,10 +176,14 @@ impl Stage {
     /// The tables of all shards, when nothing is on its way any more, or as they are after a time.
     async fn settled_tables(&mut self) -> Result<BTreeMap<ShardId, ShardTables>> {
         let began = Instant::now();
+        let mut before = None;
         loop {
             let tables = self.tables().await?;
+            let positions: Vec<_> = tables.values().map(|shard| shard.position).collect();
             let settled = tables.values().all(|shard| shard.outbox.is_empty());
-            if settled || began.elapsed() > OUTBOX_EMPTY {
+            // A write whose caller gave up may be on its way to one shard while another is read.
+            let still = before.replace(positions.clone()) == Some(positions);
+            if (settled && still) || began.elapsed() > OUTBOX_EMPTY {
                 return Ok(tables);
             }
             tokio::time::sleep(LOOK).await;

@@ -73,9 +73,10 @@ impl World {
     async fn return_later(self: Arc<Self>, group: HostGroupId, region: String) {
         let wait = self.network.draw(|random| random.random_range(500..6_000));
         sleep(Duration::from_millis(wait)).await;
-        self.database(group, &region).set_read_only(true);
         let master = self.master(group);
+        // It may be the primary again by now.
         if master != region {
+            self.database(group, &region).set_read_only(true);
             self.follow(group, &region, &master);
         }
         self.returning.fetch_sub(1, Ordering::Relaxed);

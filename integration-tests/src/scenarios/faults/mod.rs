@@ -163,6 +163,7 @@ async fn window(
     number: u64,
 ) -> Result<()> {
     stage.cluster.network().heal_all();
+    stage.cluster.start_replication().await?;
     stage.cluster.wait_ready().await?;
     let healed = Instant::now();
     meter.enter(Phase::Recovery);

@@ -90,6 +90,7 @@ impl Held {
             State::Resets(_, ids) => {
                 healed.injections = ids.len() as u64;
                 ids.into_iter().for_each(|id| cluster.network().heal(id));
+                cluster.start_replication().await?;
             }
             State::Churn(churn) => {
                 let (opened, refused) = churn.counts();
