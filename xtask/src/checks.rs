@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check, one step after the other, the quick ones first.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -10,6 +10,9 @@ use crate::{arrows, output_of, setup, tidy};
 
 /// Tells the tests that a missing database server is a failure, not a reason to do less.
 const REQUIRE_SERVER: (&str, &str) = ("TAO_REQUIRE_DB", "1");
+
+/// What the simulation is asked for: two thousand clusters.
+const SIMULATION: [&str; 4] = ["--seeds", "1..2001", "--seconds", "2"];
 
 /// Sets up and checks everything; stops at the first failure.
 pub(crate) fn run_all(root: &Path) -> Result<()> {
@@ -29,12 +32,28 @@ pub(crate) fn run_all(root: &Path) -> Result<()> {
     // so that features are the same and the next step builds nothing again.
     step("build", || cargo(root, &["build", "--workspace", "--all-targets", "--locked"]))?;
     step("tests", || cargo(root, &["test", "--workspace", "--locked"]))?;
+    step("simulation", || simulation(root))?;
     println!("\nall checks passed in {:.0?}", start.elapsed());
     Ok(())
 }
 
+/// Seeds of the simulation, by the program that the build step made: to build it with optimisation would take longer than
+/// it saves.
+fn simulation(root: &Path) -> Result<()> {
+    let program = target_folder(root).join("debug/tao-sim");
+    let status = Command::new(&program)
+        .args(SIMULATION)
+        .status()
+        .with_context(|| format!("run {}", program.display()))?;
+    ensure!(
+        status.success(),
+        "the simulation found something: `cargo xtask simulate --seed N --seconds 2` repeats seed N"
+    );
+    Ok(())
+}
+
 /// `cargo xtask simulate`: seeds of the simulation. With optimisation: that costs minutes of building, and makes each seed
-/// ten times cheaper. No part of [`run_all`] as long as it has findings that nobody has explained.
+/// ten times cheaper.
 pub(crate) fn simulate(root: &Path, options: &[String]) -> Result<()> {
     let run = ["run", "--release", "--locked", "-q", "-p", "integration-tests", "--bin", "tao-sim", "--"];
     let options = options.iter().map(String::as_str);
@@ -95,6 +114,12 @@ fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let result = work();
     println!("=== {name}: {} after {:.1?}", if result.is_ok() { "ok" } else { "FAILED" }, start.elapsed());
     result.with_context(|| format!("step \"{name}\""))
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_folder(root: &Path) -> PathBuf {
+    let usual = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    root.join(usual)
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {

@@ -49,8 +49,7 @@ pub(crate) struct Suite {
 
 /// Builds everything in a folder of its own, so that the usual build stays as it is.
 pub(crate) fn build(root: &Path, seeds: u64) -> Result<Suite> {
-    let usual = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let folder = root.join(usual).join("planted-bugs");
+    let folder = crate::checks::target_folder(root).join("planted-bugs");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     // What `cargo xtask` tells about xtask: to some build scripts it is news, and they would run again each time.
