@@ -1,30 +1,9 @@
-//! Wrong wall clocks of single programs, by `libfaketime`: a library that is loaded before all others and stands between
-//! a program and the system's answers about time. It reads the offset from a file, again every second, so that a clock
-//! jumps while the program runs.
+//! Wrong wall clocks of nodes, as `tao_shard_store::fleet` makes them for servers: a clock jumps while its program runs.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-
-/// Names the library where it is in no usual place.
-const LIBRARY_VARIABLE: &str = "TAO_LIBFAKETIME";
-/// Where distributions put it.
-const USUAL_FOLDERS: [&str; 5] = [
-    "/usr/lib/x86_64-linux-gnu/faketime",
-    "/usr/lib/aarch64-linux-gnu/faketime",
-    "/usr/lib64/faketime",
-    "/usr/lib/faketime",
-    "/usr/local/lib/faketime",
-];
-/// For programs with threads.
-const LIBRARY: &str = "libfaketimeMT.so.1";
-
-/// The library, if this machine has it (Debian: `apt-get install faketime`).
-pub fn clock_library() -> Option<PathBuf> {
-    let named = std::env::var_os(LIBRARY_VARIABLE).map(PathBuf::from);
-    let usual = USUAL_FOLDERS.iter().map(|folder| Path::new(folder).join(LIBRARY));
-    named.into_iter().chain(usual).find(|path| path.is_file())
-}
+use tao_shard_store::fleet::{NO_CLOCK_LIBRARY, clock_library};
 
 /// The clocks of a cluster's nodes.
 pub(crate) struct Clocks {
@@ -38,9 +17,7 @@ impl Clocks {
     /// # Errors
     /// The machine does not have the library.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
-        let library = clock_library().with_context(|| {
-            format!("{LIBRARY} is not installed (package faketime), nor named by {LIBRARY_VARIABLE}")
-        })?;
+        let library = clock_library().context(NO_CLOCK_LIBRARY)?;
         Ok(Self { library, folder: folder.to_owned() })
     }
 

@@ -32,7 +32,6 @@ mod runner;
 mod schedule;
 mod signals;
 
-pub use self::clock::clock_library;
 pub use self::fault::{Fault, FaultKind, Impossible, LinkFault};
 pub use self::inject::Injected;
 pub use self::network::{FaultId, Network};

@@ -8,10 +8,10 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
 use tao_schema::ids::{HostGroupId, ObjectId, ShardId};
 use tao_schema::topology::{Dsn, Placement};
-use tao_shard_store::fleet::{Fleet, FleetOptions, Server, ServerBinary, can_mount};
+use tao_shard_store::fleet::{Fleet, FleetOptions, Server, ServerBinary, can_mount, clock_library};
 
 use super::{Regions, RegionsOptions, links, region_name};
-use crate::faults::{Network, Place, clock_library};
+use crate::faults::{Network, Place};
 
 const OBJECT_VERSION: &str = include_str!("../../sql/object_version.sql");
 

@@ -14,13 +14,13 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tao_schema::ids::{HostGroupId, ShardId};
 use tao_schema::topology::{Dsn, FIRST_EPOCH, HostGroup, Node, Region, ReplicationMode, Tier, Topology};
-use tao_shard_store::fleet::{Fleet, ServerBinary, can_mount};
+use tao_shard_store::fleet::{Fleet, NO_CLOCK_LIBRARY, ServerBinary, can_mount, clock_library};
 use tempfile::TempDir;
 
 pub use self::databases::{Database, Databases};
 pub use self::links::Links;
 use crate::binaries::{run_tao, tao_server};
-use crate::faults::{Clocks, FaultKind, Impossible, Network, Place, clock_library};
+use crate::faults::{Clocks, FaultKind, Impossible, Network, Place};
 use crate::process::{Process, is_ready};
 use crate::region::free_address;
 
@@ -233,9 +233,7 @@ impl Regions {
     /// It can't; why.
     pub fn can(&self, kind: FaultKind) -> std::result::Result<(), Impossible> {
         let why = match kind {
-            FaultKind::Clock if clock_library().is_none() => {
-                "libfaketime is not installed (package faketime)".to_owned()
-            }
+            FaultKind::Clock if clock_library().is_none() => NO_CLOCK_LIBRARY.to_owned(),
             FaultKind::Clock if self.clocks.is_none() => {
                 "the cluster was started without RegionsOptions::clocks".to_owned()
             }

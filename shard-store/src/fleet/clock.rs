@@ -4,6 +4,30 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+/// Why there is none.
+pub const NO_CLOCK_LIBRARY: &str =
+    "libfaketimeMT.so.1 is not installed (package faketime), nor named by TAO_LIBFAKETIME";
+/// Names the library where it is in no usual place.
+const LIBRARY_VARIABLE: &str = "TAO_LIBFAKETIME";
+/// Where distributions put it.
+const USUAL_FOLDERS: [&str; 5] = [
+    "/usr/lib/x86_64-linux-gnu/faketime",
+    "/usr/lib/aarch64-linux-gnu/faketime",
+    "/usr/lib64/faketime",
+    "/usr/lib/faketime",
+    "/usr/local/lib/faketime",
+];
+/// For programs with threads.
+const LIBRARY: &str = "libfaketimeMT.so.1";
+
+/// The library, if this machine has it (Debian: `apt-get install faketime`).
+#[must_use]
+pub fn clock_library() -> Option<PathBuf> {
+    let named = std::env::var_os(LIBRARY_VARIABLE).map(PathBuf::from);
+    let usual = USUAL_FOLDERS.iter().map(|folder| Path::new(folder).join(LIBRARY));
+    named.into_iter().chain(usual).find(|path| path.is_file())
+}
+
 /// The environment in which a program obeys the clock of a file. Monotonic clocks stay right, as when a machine's clock is
 /// set.
 #[must_use]

@@ -8,8 +8,6 @@ use tokio::time::timeout;
 
 use super::*;
 
-/// Debian's place of the library (package faketime).
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 const LIMIT: Duration = Duration::from_secs(90);
 
 async fn session(server: &Server) -> Conn {
@@ -69,11 +67,10 @@ async fn a_delayed_replica_is_late_and_then_no_more() {
 
 #[tokio::test]
 async fn a_server_has_a_clock_of_its_own() {
-    let library = PathBuf::from(FAKETIME);
-    if !library.is_file() {
-        println!("not here: {FAKETIME} is not installed");
+    let Some(library) = clock_library() else {
+        println!("not here: {NO_CLOCK_LIBRARY}");
         return;
-    }
+    };
     for binary in test_servers().unwrap() {
         let options =
             FleetOptions { clock_library: Some(library.clone()), ..FleetOptions::new(binary.clone(), 2) };

@@ -49,7 +49,7 @@ use tao_schema::topology::ReplicationMode;
 pub use binary::{
     Flavour, MARIADB_VARIABLE, MYSQL_VARIABLE, REQUIRE_VARIABLE, SERVER_VARIABLE, ServerBinary, test_servers,
 };
-pub use clock::{clock_environment, write_clock_offset};
+pub use clock::{NO_CLOCK_LIBRARY, clock_environment, clock_library, write_clock_offset};
 pub use disk::can_mount;
 pub use error::FleetError;
 pub use files::ServerFiles;
