@@ -58,6 +58,9 @@ struct Matrix {
     /// Write everything that was found here.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// With --json: keep what that file says, and repeat only what did not pass.
+    #[arg(long, requires = "json")]
+    resume: bool,
     /// Write the table here.
     #[arg(long)]
     markdown: Option<PathBuf>,
@@ -199,6 +202,7 @@ async fn run_matrix(matrix: &Matrix) -> Result<bool> {
         users: matrix.users,
         pause: Duration::from_millis(matrix.pause_ms),
         json: matrix.json.clone(),
+        resume: matrix.resume,
     };
     let report = matrix::run(&options).await?;
     let table = report.markdown();

@@ -61,7 +61,7 @@ pub struct History {
 }
 
 /// What must hold in every run, whatever happens to the cluster.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Invariant {
     /// Acknowledged writes are in the log and in the tables; the log replayed gives the tables.
     I1,
@@ -84,7 +84,7 @@ pub enum Invariant {
 }
 
 /// Something that must not be.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Violation {
     /// What it breaks.
     pub invariant: Invariant,

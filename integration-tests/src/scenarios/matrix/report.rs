@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::cell::{Cell, How};
 use super::table::CELLS;
@@ -22,7 +22,7 @@ pub const JUDGED: [Invariant; 8] = [
 ];
 
 /// One run of one cell.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CellRun {
     /// `fault/component`.
     pub cell: String,
@@ -85,7 +85,7 @@ pub enum Verdict {
 }
 
 /// All runs.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct MatrixReport {
     /// Version of the programs.
     pub version: String,

@@ -55,6 +55,8 @@ pub struct MatrixOptions {
     pub pause: Duration,
     /// Where to write the report as JSON, after each cell: a run that is cut off leaves what it found.
     pub json: Option<PathBuf>,
+    /// Keeps what that file says: runs that passed (by cell, seed and engine) are not repeated, others are.
+    pub resume: bool,
 }
 
 /// Runs all cells that are asked for, all of them once, then again.
@@ -70,19 +72,26 @@ pub async fn run(options: &MatrixOptions) -> Result<MatrixReport> {
     let mut report = MatrixReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         seed: options.seed,
-        ..MatrixReport::default()
+        ..earlier(options)?
     };
     for cell in &cells {
         if let How::Not(reason) = cell.how {
             report.not_run.insert(cell.name(), reason.to_owned());
         }
     }
+    let mut told = began;
     for run in 0..options.times {
         let binary = &options.binaries[run % options.binaries.len()];
         let seed = options.seed + run as u64;
         let mut stage = None;
         for cell in &cells {
             let Some(way) = cell.way(usize::try_from(seed % 6).unwrap_or_default()) else { continue };
+            let same = |found: &CellRun| {
+                found.cell == cell.name() && found.seed == seed && found.engine == engine_of(binary)
+            };
+            if report.runs.iter().any(same) {
+                continue;
+            }
             let found = one(cell, way, &mut stage, binary, (seed, run), options).await;
             let verdict = found.verdict();
             progress.say(&format!(
@@ -108,7 +117,7 @@ pub async fn run(options: &MatrixOptions) -> Result<MatrixReport> {
                 stage = None;
             }
             report.runs.push(found);
-            report.seconds = began.elapsed().as_secs_f64();
+            report.seconds += std::mem::replace(&mut told, Instant::now()).elapsed().as_secs_f64();
             if let Some(path) = &options.json {
                 let text = serde_json::to_string_pretty(&report)?;
                 std::fs::write(path, text).with_context(|| path.display().to_string())?;
@@ -116,6 +125,22 @@ pub async fn run(options: &MatrixOptions) -> Result<MatrixReport> {
         }
     }
     Ok(report)
+}
+
+/// What an earlier call found and need not be done again.
+fn earlier(options: &MatrixOptions) -> Result<MatrixReport> {
+    let Some(path) = options.json.as_ref().filter(|path| options.resume && path.exists()) else {
+        return Ok(MatrixReport::default());
+    };
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let mut report: MatrixReport = serde_json::from_str(&text)
+        .with_context(|| format!("{} is no report of the matrix", path.display()))?;
+    report.runs.retain(|run| run.verdict() == Verdict::Passed);
+    Ok(report)
+}
+
+fn engine_of(binary: &ServerBinary) -> String {
+    format!("{} {}", binary.flavour(), binary.version())
 }
 
 /// One run of one cell. The cluster is kept for the next one.
@@ -128,7 +153,7 @@ async fn one(
     options: &MatrixOptions,
 ) -> CellRun {
     let began = Instant::now();
-    let engine = format!("{} {}", binary.flavour(), binary.version());
+    let engine = engine_of(binary);
     let database = binary.flavour().to_string().to_lowercase();
     let name = cell.name();
     let replay = format!("cargo xtask matrix --cells {name} --times 1 --seed {seed} --database {database}");
