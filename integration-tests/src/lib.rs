@@ -1,6 +1,7 @@
 //! Whole regions under test: real processes, real databases, real sockets. Everything is taken down when its handle goes.
 
 mod binaries;
+pub mod cutover;
 pub mod faults;
 pub mod fuzz;
 pub mod history;
