@@ -241,7 +241,7 @@ impl State {
             return Some(Violation::TwoOwners);
         }
         let owner = rows.iter().find(|row| row.state == RowState::Serving)?;
-        let wrong = self.writes.iter().enumerate().find_map(|(index, write)| {
+        self.writes.iter().enumerate().find_map(|(index, write)| {
             let present = owner.data & (1 << index) != 0;
             match (write.told, write.lost, present) {
                 (Told::Acknowledged, false, false) => Some(Violation::AcknowledgedLost),
@@ -249,8 +249,7 @@ impl State {
                 (_, true, true) => Some(Violation::LostCameBack),
                 _ => None,
             }
-        });
-        wrong
+        })
     }
 
     /// Whether the move is over, one server owns the shard, and the topology names it.
