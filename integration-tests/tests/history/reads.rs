@@ -9,21 +9,9 @@ use tao_schema::ops::{Answer, Demand, Freshness, ReadOp, ReadRequest};
 
 use super::world::*;
 
-/// Ann of shard 1, written twice.
-fn ann() -> World {
-    let mut world = World::new();
-    world.add_user(user(S1, 1), 10, at(S1, 1, 1));
-    world.update_user(user(S1, 1), 11, at(S1, 1, 2));
-    world
-}
-
-fn get() -> ReadOp {
-    ReadOp::ObjectGet(user(S1, 1))
-}
-
 #[test]
 fn right_answers_are_accepted() {
-    let mut world = ann();
+    let mut world = written_twice();
     world.read(0, get(), Demand::local(), at(S1, 1, 1), shows(user(S1, 1), 1, 10));
     world.read(0, get(), Demand::at_least(at(S1, 1, 2)), at(S1, 1, 2), shows(user(S1, 1), 2, 11));
     world.accepted(Invariant::I2);
@@ -32,7 +20,7 @@ fn right_answers_are_accepted() {
 
 #[test]
 fn a_stale_token_read_is_refused() {
-    let mut world = ann();
+    let mut world = written_twice();
     world.read(0, get(), Demand::at_least(at(S1, 1, 2)), at(S1, 1, 1), shows(user(S1, 1), 1, 10));
     assert!(world.refused(Invariant::I2).contains("demanded 1:1:2 and was answered at 1:1:1"));
 }
@@ -40,21 +28,21 @@ fn a_stale_token_read_is_refused() {
 /// The reply claims the token's position, but shows what was before it.
 #[test]
 fn old_content_under_a_new_position_is_refused() {
-    let mut world = ann();
+    let mut world = written_twice();
     world.read(0, get(), Demand::at_least(at(S1, 1, 2)), at(S1, 1, 2), shows(user(S1, 1), 1, 10));
     assert!(world.refused(Invariant::I2).contains("the log says object"));
 }
 
 #[test]
 fn a_stale_negative_is_refused() {
-    let mut world = ann();
+    let mut world = written_twice();
     world.read(0, get(), Demand::local(), at(S1, 1, 2), Answer::Object(None));
     assert!(world.refused(Invariant::I4).contains("shows no object at 1:1:2"));
 }
 
 #[test]
 fn a_resurrected_delete_is_refused() {
-    let mut world = ann();
+    let mut world = written_twice();
     world.change(at(S1, 1, 3), vec![no_object(user(S1, 1))]);
     let delete = tao_schema::ops::WriteOp::ObjectDelete { id: user(S1, 1), expected: None };
     world.wrote(vec![delete], &[at(S1, 1, 3)], &[(tao_schema::ops::Effect::Deleted, Some(user(S1, 1)))]);
@@ -67,7 +55,7 @@ fn a_resurrected_delete_is_refused() {
 /// Epoch 2 began at seq 2: what epoch 1 wrote there is lost, whatever epoch 2 has there (H19).
 #[test]
 fn confused_epochs_are_refused() {
-    let mut world = ann();
+    let mut world = written_twice();
     world.rules.lossless = false;
     world.epoch(S1, 2, 2);
     world.update_user(user(S1, 1), 20, at(S1, 2, 2));
@@ -86,7 +74,7 @@ fn confused_epochs_are_refused() {
 
 #[test]
 fn a_loss_that_is_none_is_refused() {
-    let mut world = ann();
+    let mut world = written_twice();
     let demand = Demand::at_least(at(S1, 1, 2));
     let read = Call::Read(ReadRequest { demand, ..ReadRequest::local(get()) });
     world.did(0, read, Err(ErrorCode::LostEpoch));
@@ -95,7 +83,7 @@ fn a_loss_that_is_none_is_refused() {
 
 #[test]
 fn an_answer_at_a_position_that_never_was_is_refused() {
-    let mut world = ann();
+    let mut world = written_twice();
     world.read(0, get(), Demand::local(), at(S1, 1, 3), shows(user(S1, 1), 2, 11));
     assert!(world.refused(Invariant::I1).contains("no log has such a position"));
 }
@@ -103,14 +91,14 @@ fn an_answer_at_a_position_that_never_was_is_refused() {
 #[test]
 fn an_answer_that_is_older_than_its_age_is_refused() {
     let within = Demand { freshness: Freshness::Within(Duration::from_secs(1)), ..Demand::local() };
-    let mut world = ann();
+    let mut world = written_twice();
     world.read(0, get(), within.clone(), at(S1, 1, 1), shows(user(S1, 1), 1, 10));
     world.accepted(Invariant::I2);
     world.wait(Duration::from_secs(2));
     world.read(0, get(), within, at(S1, 1, 1), shows(user(S1, 1), 1, 10));
     assert!(world.refused(Invariant::I2).contains("1:1:2 was known that long before"));
     let critical = Demand { freshness: Freshness::Critical, ..Demand::local() };
-    let mut world = ann();
+    let mut world = written_twice();
     world.read(0, get(), critical, at(S1, 1, 1), shows(user(S1, 1), 1, 10));
     world.refused(Invariant::I2);
 }

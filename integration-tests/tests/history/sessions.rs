@@ -6,20 +6,9 @@ use tao_schema::ops::{Answer, Demand, ReadOp, ReadRequest};
 
 use super::world::*;
 
-fn two_versions() -> World {
-    let mut world = World::new();
-    world.add_user(user(S1, 1), 10, at(S1, 1, 1));
-    world.update_user(user(S1, 1), 11, at(S1, 1, 2));
-    world
-}
-
-fn get() -> ReadOp {
-    ReadOp::ObjectGet(user(S1, 1))
-}
-
 #[test]
 fn a_session_that_goes_on_is_accepted() {
-    let mut world = two_versions();
+    let mut world = written_twice();
     world.read(7, get(), Demand::local(), at(S1, 1, 1), shows(user(S1, 1), 1, 10));
     world.read(7, get(), Demand::at_least(at(S1, 1, 1)), at(S1, 1, 2), shows(user(S1, 1), 2, 11));
     // Others may be behind.
@@ -29,7 +18,7 @@ fn a_session_that_goes_on_is_accepted() {
 
 #[test]
 fn a_session_that_goes_back_is_refused() {
-    let mut world = two_versions();
+    let mut world = written_twice();
     world.read(7, get(), Demand::local(), at(S1, 1, 2), shows(user(S1, 1), 2, 11));
     world.read(7, get(), Demand::local(), at(S1, 1, 1), shows(user(S1, 1), 1, 10));
     assert!(world.refused(Invariant::I3).contains("session 7 had seen 1:1:2"));
@@ -38,7 +27,7 @@ fn a_session_that_goes_back_is_refused() {
 /// What it wrote counts as seen, of other keys of the shard, too.
 #[test]
 fn a_session_that_does_not_see_its_write_is_refused() {
-    let mut world = two_versions();
+    let mut world = written_twice();
     let other = user(S1, 2);
     world.read(1, ReadOp::ObjectGet(other), Demand::local(), at(S1, 1, 1), Answer::Object(None));
     world.refused(Invariant::I3);
@@ -47,7 +36,7 @@ fn a_session_that_does_not_see_its_write_is_refused() {
 /// Reads that were under way together may be answered in any order.
 #[test]
 fn overlapping_reads_promise_each_other_nothing() {
-    let mut world = two_versions();
+    let mut world = written_twice();
     world.read(7, get(), Demand::local(), at(S1, 1, 2), shows(user(S1, 1), 2, 11));
     world.read(7, get(), Demand::local(), at(S1, 1, 1), shows(user(S1, 1), 1, 10));
     let first = world.history.operations.len() - 2;
@@ -59,7 +48,7 @@ fn overlapping_reads_promise_each_other_nothing() {
 
 #[test]
 fn a_session_that_was_told_of_a_loss_starts_again() {
-    let mut world = two_versions();
+    let mut world = written_twice();
     world.rules.lossless = false;
     world.read(7, get(), Demand::local(), at(S1, 1, 2), shows(user(S1, 1), 2, 11));
     world.epoch(S1, 2, 2);

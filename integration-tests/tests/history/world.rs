@@ -56,6 +56,19 @@ pub struct World {
     nanos: u64,
 }
 
+/// A user of shard 1, written twice.
+pub fn written_twice() -> World {
+    let mut world = World::new();
+    world.add_user(user(S1, 1), 10, at(S1, 1, 1));
+    world.update_user(user(S1, 1), 11, at(S1, 1, 2));
+    world
+}
+
+/// Reads that user.
+pub fn get() -> ReadOp {
+    ReadOp::ObjectGet(user(S1, 1))
+}
+
 impl World {
     pub fn new() -> Self {
         let mut truth = Truth::new();
