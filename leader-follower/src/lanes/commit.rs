@@ -76,10 +76,7 @@ impl Shared {
                     self.metrics.splits.inc();
                     // The earlier half first: order within a shard stays.
                     let later = jobs.split_off(jobs.len() / 2);
-                    parts.extend([later, jobs]);
-                    if planted(Bug::LaterHalfFirst) {
-                        parts.reverse();
-                    }
+                    parts.extend(if planted(Bug::LaterHalfFirst) { [jobs, later] } else { [later, jobs] });
                 }
                 Err(error) => self.fail(jobs, error),
             }

@@ -131,23 +131,29 @@ async fn an_idle_lane_starts_at_once_and_a_busy_one_collects() {
 
 #[tokio::test(start_paused = true)]
 async fn a_poisoned_unit_fails_alone() {
-    let bench = bench(LaneOptions::default()).await;
-    let poison = put(2, 66);
-    let bad = poison.clone();
-    bench.store.set_poison(move |unit| *unit == bad);
-    let hold = bench.database.hold_commits();
-    let mut answers = vec![bench.write(put(1, 1))];
-    tokio::task::yield_now().await;
-    answers.extend((2..9).map(|id2| bench.write(put(2, id2))));
-    let poisoned = bench.write(poison);
-    drop(hold);
-    let mut seqs = Vec::new();
-    for answer in answers.into_iter().skip(1) {
-        seqs.push(done(answer).await);
+    const UNITS: usize = 8;
+    for place in 0..UNITS {
+        let bench = bench(LaneOptions::default()).await;
+        let poison = put(2, 66);
+        let bad = poison.clone();
+        bench.store.set_poison(move |unit| *unit == bad);
+        let hold = bench.database.hold_commits();
+        let first = bench.write(put(1, 1));
+        tokio::task::yield_now().await;
+        let mut units: Vec<WriteUnit> = (1..UNITS as u64).map(|id2| put(2, id2)).collect();
+        units.insert(place, poison);
+        let mut answers: Vec<Answer> = units.into_iter().map(|unit| bench.write(unit)).collect();
+        let poisoned = answers.remove(place);
+        drop(hold);
+        done(first).await;
+        let mut seqs = Vec::new();
+        for answer in answers {
+            seqs.push(done(answer).await);
+        }
+        assert!(seqs.is_sorted(), "halves keep the order: {seqs:?}, the poison is number {place}");
+        assert_eq!(failed(poisoned).await.code, ErrorCode::Internal);
+        assert_eq!(bench.count(2).await, UNITS as u64 - 1);
     }
-    assert!(seqs.is_sorted(), "halves keep the order: {seqs:?}");
-    assert_eq!(failed(poisoned).await.code, ErrorCode::Internal);
-    assert_eq!(bench.count(2).await, 7);
 }
 
 #[tokio::test(start_paused = true)]

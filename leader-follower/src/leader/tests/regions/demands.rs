@@ -39,6 +39,23 @@ async fn h20_critical_is_proved_by_the_shard_row_and_refused_where_that_is_fence
     assert_code(one.read(ReadOp::AssocCount(follows(1)), critical()).await, ErrorCode::NotOwner);
 }
 
+/// Another leader of the region commits, and the log has not told of it: what memory has is no proof (R21).
+#[tokio::test(start_paused = true)]
+async fn h8_critical_shows_what_the_log_has_not_told_yet() {
+    let world = Regions::new(Duration::ZERO).await;
+    let (one, two) = (world.start("a-1").await, world.start("a-2").await);
+    assert_eq!(one.local(follows(1)).await, 0);
+    let hold = world.databases[0].hold_tails();
+    two.write(follow(1, 2)).await.unwrap();
+    let (count, _, source) = one.count(follows(1), Demand::local()).await;
+    assert_eq!((count, source), (0, Source::LeaderCache), "memory has not heard of it");
+    let (count, _, source) = one.count(follows(1), critical()).await;
+    assert_eq!((count, source), (1, Source::Database));
+    drop(hold);
+    until("told", async || one.seq() == Seq(1)).await;
+    assert_eq!(one.count(follows(1), critical()).await.2, Source::LeaderCache);
+}
+
 #[tokio::test(start_paused = true)]
 async fn h23_age_counts_time_that_the_machine_slept_and_a_fence_ends_it() {
     let world = Regions::new(Duration::ZERO).await;

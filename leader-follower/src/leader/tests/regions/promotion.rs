@@ -95,6 +95,21 @@ async fn h19_h22_a_lossy_promotion_ends_lost_tokens_and_the_old_primary_is_refus
     assert_eq!(one.count(follows(1), Demand::at_least(new)).await.0, 2);
 }
 
+/// What the old primary proved says nothing of what is committed at the new one.
+#[tokio::test(start_paused = true)]
+async fn h20_an_age_ends_with_its_epoch() {
+    let world = Regions::new(Duration::ZERO).await;
+    let two = world.start("b-1").await;
+    until("vouched for", async || two.group().age.is_some()).await;
+    // Nobody beats any more: this leader has not heard who the new primary is.
+    world.databases[0].take_down();
+    promote_b(&world).await;
+    until("in the new epoch", async || two.position().epoch == Epoch(2)).await;
+    assert_eq!(two.group().age, None);
+    world.promoted("b", 2);
+    until("vouched for by the new primary", async || two.group().age.is_some()).await;
+}
+
 /// Found by simulation seed 165: it waited for ever for its own server, the primary, to have what the promotion lost.
 #[tokio::test(start_paused = true)]
 async fn h22_a_leader_that_followed_the_old_primary_goes_over_to_its_own_server() {
