@@ -7,6 +7,7 @@ use integration_tests::faults::{
     self, Ends, Fault, FaultKind, Flow, LinkFault, Network, Place, Planned, Schedule, ScheduleOptions,
 };
 use integration_tests::regions::{Links, Regions, RegionsOptions};
+use integration_tests::servers::Source;
 use tao_schema::ids::{ObjectId, ObjectType};
 use tao_server::wan::Way;
 use tao_shard_store::fleet::{self, ServerBinary};
@@ -26,6 +27,8 @@ fn options(at_once: usize) -> ScheduleOptions {
         regions: vec!["region-a".to_owned(), "region-b".to_owned()],
         nodes: vec![Place::node(LEADER_A), Place::node(LEADER_B)],
         replicas: servers[1..].to_vec(),
+        killable: servers.clone(),
+        processes: servers.clone(),
         servers,
         fault: (Duration::from_secs(1), Duration::from_secs(8)),
         pause: (Duration::from_millis(500), Duration::from_secs(4)),
@@ -154,7 +157,7 @@ async fn every_kind(binary: ServerBinary) {
         clocks: true,
         ..RegionsOptions::default()
     };
-    let mut regions = Regions::start(binary, &options).await.unwrap();
+    let mut regions = Regions::start(&Source::Local(binary), &options).await.unwrap();
     let (primary, replica) = (Place::server(1, "region-a"), Place::server(1, "region-b"));
     let follower = Place::node("region-b-follower-1");
     let between = Flow::both_ways(region("a"), region("b"));

@@ -17,6 +17,7 @@ mod model;
 mod observe;
 mod regions;
 mod scenarios;
+mod servers;
 mod sessions;
 mod simulation;
 mod wire;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use integration_tests::regions::{Regions, RegionsOptions};
 use integration_tests::run_tao;
+use integration_tests::servers::Source;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
 use serde_json::Value;
@@ -67,7 +68,7 @@ fn counts(report: &Value, region: Option<&str>, verdict: &str) -> BTreeMap<Strin
 #[tokio::test(flavor = "multi_thread")]
 async fn staleness_is_seen_where_it_is_and_nowhere_else() {
     for binary in fleet::test_servers().unwrap() {
-        let regions = Regions::start(binary, &RegionsOptions::default()).await.unwrap();
+        let regions = Regions::start(&Source::Local(binary), &RegionsOptions::default()).await.unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let writer = tokio::spawn(write(regions.client("region-a").await.unwrap(), Arc::clone(&stop)));
         regions.caught_up(Duration::from_secs(30)).await.unwrap();
@@ -122,7 +123,7 @@ async fn staleness_is_seen_where_it_is_and_nowhere_else() {
 async fn an_account_that_may_only_read_is_enough_and_one_that_may_not_read_the_log_is_told_so() {
     for binary in fleet::test_servers().unwrap() {
         let options = RegionsOptions { regions: 1, groups: 1, ..RegionsOptions::default() };
-        let regions = Regions::start(binary, &options).await.unwrap();
+        let regions = Regions::start(&Source::Local(binary), &options).await.unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let writer = tokio::spawn(write(regions.client("region-a").await.unwrap(), Arc::clone(&stop)));
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use integration_tests::servers::Source;
 use integration_tests::soak::{self, Event, SoakOptions};
 use tao_schema::topology::ReplicationMode;
 use tao_shard_store::fleet;
@@ -11,7 +12,7 @@ use tao_shard_store::fleet;
 async fn users_read_their_writes_in_the_other_region_through_a_promotion() {
     for binary in fleet::test_servers().unwrap() {
         let options = SoakOptions {
-            binary,
+            source: Source::Local(binary),
             regions: 2,
             time: Duration::from_secs(8),
             seed: 3,

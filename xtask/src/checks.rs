@@ -11,6 +11,10 @@ use crate::{arrows, output_of, setup, tidy};
 /// Tells the tests that a missing database server is a failure, not a reason to do less.
 const REQUIRE_SERVER: (&str, &str) = ("TAO_REQUIRE_DB", "1");
 
+/// How the harness is asked for containers, and for servers that are there already.
+const CONTAINERS: &str = "docker:";
+const GIVEN: &str = "file:";
+
 /// What the simulation is asked for: two thousand clusters.
 const SIMULATION: [&str; 4] = ["--seeds", "1..2001", "--seconds", "2"];
 
@@ -71,14 +75,33 @@ pub(crate) fn matrix(root: &Path, options: &[String]) -> Result<()> {
 }
 
 fn scenario(root: &Path, which: &[&str], options: &[String]) -> Result<()> {
-    setup::ensure_server()?;
+    let databases = databases(options);
+    if databases.is_empty() || databases.iter().any(|word| !elsewhere(word)) {
+        setup::ensure_server()?;
+    }
+    // Left out otherwise: it more than doubles what is built.
+    let containers = databases.iter().any(|word| word.starts_with(CONTAINERS));
+    let features: &[&str] =
+        if containers { &["--features", "integration-tests/containers"] } else { Default::default() };
     let packages = ["-p", "tao-server", "-p", "tao-admin", "-p", "integration-tests"];
-    cargo(root, &[&["build", "--release", "--locked", "--bins"], &packages[..]].concat())?;
-    let mut run =
-        vec!["run", "--release", "--locked", "-q", "-p", "integration-tests", "--bin", "tao-soak", "--"];
+    cargo(root, &[&["build", "--release", "--locked", "--bins"], &packages[..], features].concat())?;
+    let program = ["run", "--release", "--locked", "-q", "-p", "integration-tests", "--bin", "tao-soak"];
+    let mut run = [&program[..], features, &["--"]].concat();
     run.extend(which);
     run.extend(options.iter().map(String::as_str));
     cargo(root, &run)
+}
+
+/// What `--database` names, word by word.
+fn databases(options: &[String]) -> Vec<&str> {
+    let next = options.windows(2).filter(|pair| pair[0] == "--database").map(|pair| pair[1].as_str());
+    let same = options.iter().filter_map(|option| option.strip_prefix("--database="));
+    next.chain(same).flat_map(|words| words.split(',')).collect()
+}
+
+/// Whether a word means no program of this machine.
+fn elsewhere(word: &str) -> bool {
+    word.starts_with(CONTAINERS) || word.starts_with(GIVEN)
 }
 
 /// `cargo xtask tidy`: the rules of [`tidy`] and the arrows between the crates.
@@ -135,4 +158,22 @@ fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
         bail!("cargo {} ended with {status}", arguments.join(" "));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_databases_of_a_run_are_known_before_it_is_built() {
+        let known = |line: &str| {
+            let options: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            databases(&options).into_iter().map(|word| (word.to_owned(), elsewhere(word))).collect::<Vec<_>>()
+        };
+        assert!(known("--scenario faults --minutes 1").is_empty());
+        assert_eq!(known("--database maria --seed 1"), [("maria".to_owned(), false)]);
+        assert_eq!(known("--seed 1 --database docker:mysql:9"), [("docker:mysql:9".to_owned(), true)]);
+        let two = known("--database=file:servers.toml,docker:mariadb:11");
+        assert_eq!(two, [("file:servers.toml".to_owned(), true), ("docker:mariadb:11".to_owned(), true)]);
+    }
 }

@@ -13,10 +13,11 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use integration_tests::scenarios::faults::{self, FaultsOptions};
 use integration_tests::scenarios::matrix::{self, MatrixOptions};
+use integration_tests::servers::Source;
 use integration_tests::soak::{self, Event, SoakOptions, Summary};
 use integration_tests::{fuzz, model};
 use tao_schema::topology::ReplicationMode;
-use tao_shard_store::fleet::{self, ServerBinary};
+use tao_shard_store::fleet;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs a scenario; exit code 1 if it found a violation.
@@ -46,9 +47,13 @@ struct Matrix {
     /// Of the first run; the others count on.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// `both`, in turns, or a part of a database's name.
-    #[arg(long, default_value = "both")]
-    database: String,
+    /// Where the databases come from, in turns: `both`, the programs of this machine; or as `cargo xtask soak` takes it.
+    #[arg(long, value_delimiter = ',', default_value = "both")]
+    database: Vec<String>,
+    /// As `cargo xtask soak` has it. Cells that did not pass leave servers that the next one can't use: without this, given
+    /// servers last until then.
+    #[arg(long)]
+    empty_servers: bool,
     /// Users at once.
     #[arg(long, default_value_t = 24)]
     users: u32,
@@ -99,9 +104,14 @@ struct Soak {
     /// Writes whose visibility in another region is timed at the end.
     #[arg(long, default_value_t = 500)]
     visible_writes: u32,
-    /// Which database: a part of its name. Default: the first that is found.
+    /// Where the databases come from: `maria` or `mysql`, a program of this machine (default: the first that is found);
+    /// `docker:IMAGE:TAG`, containers; `file:PATH`, servers that are there, by a TOML file with a list of regions' DSNs for
+    /// each host group: host_groups = [["mysql://…", "mysql://…"], …]. These must be empty.
     #[arg(long)]
     database: Option<String>,
+    /// With `file:PATH`: throws away what an earlier run left on these servers, databases and logs, and nothing else's.
+    #[arg(long, requires = "database")]
+    empty_servers: bool,
     /// Model: addresses of followers of a cluster that runs, in place of one of its own.
     #[arg(long, value_delimiter = ',')]
     cluster: Vec<String>,
@@ -191,14 +201,26 @@ async fn told_to_end() -> Result<&'static str> {
     })
 }
 
+/// The source of a word; of given servers with leave to empty them, if that was said.
+fn source(word: &str, may_empty: bool) -> Result<Source> {
+    let source = Source::parse(word)?;
+    if may_empty { source.that_may_be_emptied() } else { Ok(source) }
+}
+
 /// Whether every cell passed.
 async fn run_matrix(matrix: &Matrix) -> Result<bool> {
-    let wanted = if matrix.database == "both" { "" } else { matrix.database.as_str() };
+    let mut sources = Vec::new();
+    for word in &matrix.database {
+        match word.as_str() {
+            "both" => sources.extend(fleet::test_servers()?.into_iter().map(Source::Local)),
+            word => sources.push(source(word, matrix.empty_servers && word.starts_with("file:"))?),
+        }
+    }
     let options = MatrixOptions {
         cells: matrix.cells.clone(),
         times: matrix.times,
         seed: matrix.seed,
-        binaries: servers(wanted)?,
+        sources,
         users: matrix.users,
         pause: Duration::from_millis(matrix.pause_ms),
         json: matrix.json.clone(),
@@ -217,7 +239,12 @@ async fn run_matrix(matrix: &Matrix) -> Result<bool> {
 async fn run_model(command: &Soak) -> Result<bool> {
     let on = match &command.database {
         _ if !command.cluster.is_empty() => model::On::Cluster(command.cluster.clone()),
-        Some(wanted) => model::On::Servers(servers(wanted)?.swap_remove(0)),
+        Some(wanted) => match Source::parse(wanted)? {
+            Source::Local(binary) => model::On::Servers(binary),
+            other => bail!(
+                "the model runs on a program of this machine, in memory, or on --cluster; not on {other}"
+            ),
+        },
         None => model::On::Memory,
     };
     let time = Duration::from_secs_f64(command.minutes * 60.0);
@@ -248,9 +275,8 @@ fn tell(command: &Soak, report: &impl serde::Serialize) -> Result<()> {
 
 /// Whether everything was checked and nothing is wrong.
 async fn run_faults(command: &Soak) -> Result<bool> {
-    let mut found = servers(command.database.as_deref().unwrap_or_default())?;
     let options = FaultsOptions {
-        binary: found.swap_remove(0),
+        source: source(command.database.as_deref().unwrap_or_default(), command.empty_servers)?,
         regions: command.regions,
         time: Duration::from_secs_f64(command.minutes * 60.0),
         seed: command.seed,
@@ -282,22 +308,9 @@ async fn run_faults(command: &Soak) -> Result<bool> {
     Ok(summary.passed())
 }
 
-/// The installed database servers whose name has this part.
-fn servers(wanted: &str) -> Result<Vec<ServerBinary>> {
-    let wanted = wanted.to_lowercase();
-    let named = |server: &ServerBinary| server.flavour().to_string().to_lowercase().contains(&wanted);
-    let found: Vec<ServerBinary> = fleet::test_servers()?.into_iter().filter(named).collect();
-    if found.is_empty() {
-        bail!("no database server {wanted:?} is installed");
-    }
-    Ok(found)
-}
-
 async fn run(command: &Soak) -> Result<Summary> {
-    let mut found = servers(command.database.as_deref().unwrap_or_default())?;
-    let binary = found.swap_remove(0);
     let options = SoakOptions {
-        binary,
+        source: source(command.database.as_deref().unwrap_or_default(), command.empty_servers)?,
         regions: command.regions,
         time: Duration::from_secs_f64(command.minutes * 60.0),
         seed: command.seed,

@@ -7,7 +7,7 @@ use tao_shard_store::fleet::FleetError;
 
 use super::signals::{Paused, Slowed, Victim};
 use super::{Fault, FaultId, Impossible, Place};
-use crate::regions::{Regions, region_name};
+use crate::regions::{Regions, place as place_of};
 
 /// A node that has just been restarted may take so long to be ready, on a busy machine.
 const READY: Duration = Duration::from_secs(90);
@@ -77,6 +77,7 @@ impl Regions {
     }
 
     async fn begin(&mut self, fault: &Fault) -> Result<Undo> {
+        self.possible(fault)?;
         Ok(match fault {
             Fault::Network { flows, effect } => {
                 let injected = self.network().inject(flows, *effect);
@@ -89,18 +90,18 @@ impl Regions {
             }
             Fault::StopReplication(server) => {
                 let index = self.replica(server).await?;
-                self.fleet.stop_replication(index).await?;
+                self.servers.stop_replication(index).await?;
                 Undo::StartReplication(index)
             }
             Fault::DelayReplication { server, seconds } => {
                 let index = self.replica(server).await?;
-                self.fleet.delay_replication(index, *seconds).await?;
+                self.servers.delay_replication(index, *seconds).await?;
                 Undo::NoDelay(index)
             }
             Fault::FillDisk(server) => {
                 let index = self.server_index(server)?;
                 let was_primary = self.is_primary(index).await?;
-                self.fleet.fill_disk(index).await.map_err(impossible)?;
+                self.servers.fleet()?.fill_disk(index).await.map_err(impossible)?;
                 Undo::EmptyDisk { index, was_primary }
             }
             Fault::Clock { place: Place::Node(name), seconds } => {
@@ -110,7 +111,7 @@ impl Regions {
             }
             Fault::Clock { place, seconds } => {
                 let index = self.server_index(place)?;
-                self.fleet.set_clock_offset(index, *seconds).map_err(impossible)?;
+                self.servers.fleet()?.set_clock_offset(index, *seconds).map_err(impossible)?;
                 Undo::ServerClock(index)
             }
         })
@@ -125,11 +126,11 @@ impl Regions {
             }
             Undo::StartNode(name) => self.launch_again(name),
             Undo::StartServer { index, was_primary } => self.start_server(*index, *was_primary).await,
-            Undo::StartReplication(index) => self.fleet.start_replication(*index).await.map_err(Into::into),
-            Undo::NoDelay(index) => self.fleet.delay_replication(*index, 0).await.map_err(Into::into),
+            Undo::StartReplication(index) => self.servers.start_replication(*index).await,
+            Undo::NoDelay(index) => self.servers.delay_replication(*index, 0).await,
             Undo::EmptyDisk { index, was_primary } => self.empty_disk(*index, *was_primary).await,
             Undo::NodeClock(name) => self.clocks().map_or(Ok(()), |clocks| clocks.set(name, 0)),
-            Undo::ServerClock(index) => self.fleet.set_clock_offset(*index, 0).map_err(Into::into),
+            Undo::ServerClock(index) => self.right_clock(*index),
             Undo::Continue(_) | Undo::Speed(_) => Ok(()),
         };
         match (ended, undo) {
@@ -153,61 +154,57 @@ impl Regions {
         }
         let index = self.server_index(place)?;
         let was_primary = self.is_primary(index).await?;
-        self.fleet.kill(index).await?;
+        self.servers.kill(index).await?;
         Ok(Undo::StartServer { index, was_primary })
     }
 
     async fn start_server(&mut self, index: usize, was_primary: bool) -> Result<()> {
-        if !self.fleet.is_running(index) {
-            self.fleet.restart(index).await?;
+        if !self.servers.is_running(index) {
+            self.servers.restart(index).await?;
         }
-        let server = self.fleet.servers().get(index).context("a server of the fleet")?;
-        let (group, region) = (server.group(), server.replica());
+        let (group, region) = self.servers.places().nth(index).context("a server")?;
         // It comes back read-only. Another one may be the primary by now: then it stays so.
         if was_primary && self.masters()?.get(group) == Some(&region) {
-            self.fleet.open(index).await?;
+            self.servers.open(index).await?;
         }
         Ok(())
     }
 
     async fn empty_disk(&mut self, index: usize, was_primary: bool) -> Result<()> {
-        self.fleet.empty_disk(index).await?;
-        if self.fleet.is_running(index) {
+        self.servers.fleet()?.empty_disk(index).await?;
+        if self.servers.is_running(index) {
             return Ok(());
         }
         // A server may end when it can't write its log.
         self.start_server(index, was_primary).await
     }
 
+    fn right_clock(&self, index: usize) -> Result<()> {
+        Ok(self.servers.fleet()?.set_clock_offset(index, 0)?)
+    }
+
     fn victim(&self, place: &Place) -> Result<Victim> {
         let pid = match place {
             Place::Node(name) => Some(self.nodes.get(name).with_context(|| format!("no node {name}"))?.pid()),
-            _ => self.fleet.servers().get(self.server_index(place)?).and_then(|server| server.pid()),
+            _ => {
+                let servers = self.servers.fleet()?.servers();
+                servers.get(self.server_index(place)?).and_then(|server| server.pid())
+            }
         };
         Victim::of(pid.with_context(|| format!("{place} does not run"))?)
     }
 
-    /// The place of a server in the fleet.
+    /// The index of a server.
     ///
     /// # Errors
     /// It is none.
     pub fn server_index(&self, place: &Place) -> Result<usize> {
-        let index = match place {
-            Place::Server { group, region } => self
-                .fleet
-                .servers()
-                .iter()
-                .find(|server| {
-                    server.group() + 1 == usize::from(*group) && region_name(server.replica()) == *region
-                })
-                .map(|server| server.index()),
-            Place::Client(_) | Place::Node(_) => None,
-        };
+        let index = self.servers.places().position(|(group, region)| place_of(group, region) == *place);
         index.ok_or_else(|| Impossible(format!("{place} is no database server")).into())
     }
 
     async fn is_primary(&self, index: usize) -> Result<bool> {
-        Ok(self.fleet.admin(index)?.role().await?.following.is_none())
+        Ok(self.servers.admin(index)?.role().await?.following.is_none())
     }
 
     /// The index of a server that follows another.

@@ -10,7 +10,8 @@
 //! # What is not like the real thing
 //!
 //! - The network's faults are made by proxies on loopback ([`tao_server::wan`]): the timers of TCP itself notice nothing.
-//!   Administration (`tao`, the judges' own sessions) goes past the links.
+//!   Administration (`tao`, the judges' own sessions) goes past the links, and so does replication between servers of
+//!   other machines ([`crate::servers::Source::Given`]).
 //! - A slow program is one that is stopped (SIGSTOP) most of the time, for at most a few seconds in a row.
 //! - A full disk is a file system in memory that is made as small as what is on it (needs root). Both servers wait for
 //!   room, and may take up to a minute to notice it.

@@ -1,7 +1,6 @@
 //! The links of a cluster: one for each connecting place and address, with what is wrong with it at present.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tao_server::wan::{Conditions, End, WanLink, WanOptions, Way};
 use tokio::runtime::Runtime;
 
 use super::{Flow, LinkFault, Place};
+use crate::servers::resolve;
 
 /// Threads that carry bytes: of their own, so that a test that blocks its threads does not slow the network.
 const THREADS: usize = 2;
@@ -69,13 +69,13 @@ impl Network {
     /// Opens a link through which `from` reaches an address of `to`, unless there is one.
     ///
     /// # Errors
-    /// The address is none, or no port can be had.
+    /// The address is none, or nobody answers where its name is, or no port can be had.
     pub async fn open(&mut self, from: &Place, to: &Place, address: &str, latency: Duration) -> Result<()> {
         let key = (from.clone(), to.clone());
         if self.links.contains_key(&key) {
             return Ok(());
         }
-        let target: SocketAddr = address.parse().with_context(|| address.to_owned())?;
+        let target = resolve(address).await?;
         let number = (self.links.len() as u64) << 32;
         let options =
             WanOptions { seed: self.seed.wrapping_add(number), ..WanOptions::with_latency(latency) };

@@ -9,10 +9,9 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
-use tao_shard_store::fleet::Server;
 
 use super::{Ends, Fault, FaultKind, Flow, LinkFault, Place};
-use crate::regions::{Regions, region_name};
+use crate::regions::{Regions, place};
 
 /// One entry of a schedule. Times are milliseconds: `at` since the start.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -47,6 +46,10 @@ pub struct ScheduleOptions {
     pub nodes: Vec<Place>,
     /// Database servers.
     pub servers: Vec<Place>,
+    /// Those that can be killed and started again.
+    pub killable: Vec<Place>,
+    /// Those that are processes of this machine: these can also be stopped, and have disks and clocks.
+    pub processes: Vec<Place>,
     /// Those that follow another.
     pub replicas: Vec<Place>,
     /// The shortest fault, and the longest.
@@ -66,15 +69,18 @@ impl ScheduleOptions {
     /// Nobody says who the primaries are.
     pub fn of(regions: &Regions) -> Result<Self> {
         let masters = regions.masters()?;
-        let place = |server: &Server| Place::server(server.group() as u16 + 1, region_name(server.replica()));
-        let servers = regions.fleet.servers();
-        let replica = |server: &&Server| masters.get(server.group()) != Some(&server.replica());
+        let servers = || regions.servers.places();
+        let all: Vec<Place> = servers().map(|(group, region)| place(group, region)).collect();
+        let replicas = servers().filter(|(group, region)| masters.get(*group) != Some(region));
+        let if_they = |can: bool| if can { all.clone() } else { Vec::new() };
         Ok(Self {
             kinds: FaultKind::ALL.into_iter().filter(|kind| regions.can(*kind).is_ok()).collect(),
             regions: regions.topology().regions.iter().map(|region| region.name.clone()).collect(),
             nodes: regions.node_names().map(Place::Node).collect(),
-            servers: servers.iter().map(place).collect(),
-            replicas: servers.iter().filter(replica).map(place).collect(),
+            replicas: replicas.map(|(group, region)| place(group, region)).collect(),
+            killable: if_they(regions.servers.can_kill().is_ok()),
+            processes: if_they(regions.servers.fleet().is_ok()),
+            servers: all,
             fault: (Duration::from_secs(1), Duration::from_secs(8)),
             pause: (Duration::from_millis(500), Duration::from_secs(6)),
             at_once: 2,
@@ -154,11 +160,12 @@ fn can_meet(one: &Fault, other: &Fault) -> bool {
 }
 
 fn choose(random: &mut StdRng, kind: FaultKind, options: &ScheduleOptions) -> Option<Fault> {
-    let process = |random: &mut StdRng| {
+    let one_of = |random: &mut StdRng, servers: &[Place]| {
         // Nodes and servers alike, however many there are of each.
-        let places = if random.random() { &options.nodes } else { &options.servers };
-        places.choose(random).cloned()
+        let node = random.random() || servers.is_empty();
+        if node { options.nodes.choose(random).cloned() } else { servers.choose(random).cloned() }
     };
+    let process = |random: &mut StdRng| one_of(random, &options.processes);
     Some(match kind {
         FaultKind::Partition => Fault::cut(flows(random, options, true)?),
         FaultKind::OneWayPartition => Fault::cut(flows(random, options, false)?),
@@ -182,7 +189,7 @@ fn choose(random: &mut StdRng, kind: FaultKind, options: &ScheduleOptions) -> Op
         FaultKind::HalfOpen => {
             Fault::Network { flows: flows(random, options, false)?, effect: LinkFault::HalfOpen }
         }
-        FaultKind::Kill => Fault::Kill(process(random)?),
+        FaultKind::Kill => Fault::Kill(one_of(random, &options.killable)?),
         FaultKind::Pause => Fault::Pause(process(random)?),
         FaultKind::Slow => {
             Fault::Slow { place: process(random)?, times: *[10, 30, 100, 300].choose(random)? }
@@ -192,7 +199,7 @@ fn choose(random: &mut StdRng, kind: FaultKind, options: &ScheduleOptions) -> Op
             server: options.replicas.choose(random)?.clone(),
             seconds: random.random_range(1..=5),
         },
-        FaultKind::FillDisk => Fault::FillDisk(options.servers.choose(random)?.clone()),
+        FaultKind::FillDisk => Fault::FillDisk(options.processes.choose(random)?.clone()),
         FaultKind::Clock => Fault::Clock {
             place: process(random)?,
             seconds: *[-3_600, -60, -2, 2, 60, 3_600].choose(random)?,

@@ -7,65 +7,48 @@ use anyhow::{Context as _, Result, ensure};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
 use tao_schema::ids::{HostGroupId, ObjectId, ShardId};
-use tao_schema::topology::{Dsn, Placement};
-use tao_shard_store::fleet::{Fleet, FleetOptions, Server, ServerBinary, can_mount, clock_library};
+use tao_schema::topology::Placement;
 
 use super::{Regions, RegionsOptions, links, region_name};
 use crate::faults::{Network, Place};
+use crate::servers::{Servers, ServersOptions, Source};
 
 const OBJECT_VERSION: &str = include_str!("../../sql/object_version.sql");
 
 /// Starts all servers, and replication from the master of each group through the links.
 pub(super) async fn start(
-    binary: ServerBinary,
+    source: &Source,
     options: &RegionsOptions,
     network: &mut Network,
-) -> Result<Fleet> {
-    let fleet = FleetOptions {
-        replicas: options.regions - 1,
+) -> Result<Servers> {
+    let wanted = ServersOptions {
+        groups: options.groups,
+        places: options.regions,
         mode: options.mode,
-        // Where that is not possible, the fault says so.
-        disk_bytes: options.disk_bytes.filter(|_| can_mount().is_ok()),
-        clock_library: clock_library().filter(|_| options.clocks),
-        ..FleetOptions::new(binary, options.groups)
+        disk_bytes: options.disk_bytes,
+        clocks: options.clocks,
     };
-    let fleet = Fleet::start(fleet).await.context("start the database servers")?;
-    links::between_servers(network, &fleet, options).await?;
+    let servers = Servers::start(source, wanted).await.context("start the database servers")?;
+    links::between_servers(network, &servers, options).await?;
     if options.regions > 1 {
         let primaries: Vec<usize> = (0..options.groups).map(|group| master(options, group)).collect();
         let through = |group: usize, region: usize| {
-            let primary = fleet.server(group, primaries[group])?;
-            let link = network.link(&place_of(group, region), &place(primary))?;
+            let link = network.link(&place(group, region), &place(group, primaries[group]))?;
             Some(link.address())
         };
-        fleet.replicate(&primaries, &through).await.context("set up replication")?;
+        servers.replicate(&primaries, &through).await.context("set up replication")?;
     }
-    Ok(fleet)
+    Ok(servers)
 }
 
-/// The server as faults name it.
-pub(super) fn place(server: &Server) -> Place {
-    place_of(server.group(), server.replica())
-}
-
-fn place_of(group: usize, region: usize) -> Place {
+/// The server of a group in a region, as faults name it.
+pub(crate) fn place(group: usize, region: usize) -> Place {
     Place::server(group as u16 + 1, region_name(region))
 }
 
 /// The index of a group's first master region.
 pub(super) fn master(options: &RegionsOptions, group: usize) -> usize {
     options.masters.get(group).or(options.masters.last()).copied().unwrap_or_default()
-}
-
-pub(super) fn address(server: &Server) -> String {
-    format!("127.0.0.1:{}", server.port())
-}
-
-/// The DSN of a group's server in a region.
-pub(super) fn dsn(fleet: &Fleet, group: usize, region: usize) -> Result<Dsn> {
-    let server =
-        fleet.server(group, region).with_context(|| format!("no server {group} in region {region}"))?;
-    Ok(Dsn::new(server.dsn().expose()))
 }
 
 /// Connections to all databases of one region, past the tier.
@@ -86,7 +69,7 @@ impl Regions {
         let mut by_group = BTreeMap::new();
         for group in &self.topology.host_groups {
             let dsn = group.servers.get(region).with_context(|| format!("no server in {region}"))?;
-            let opts = Opts::from_url(dsn.expose()).context("the DSN of a private server")?;
+            let opts = Opts::from_url(dsn.expose()).context("the DSN of a server")?;
             by_group.insert(group.id, Database(Conn::new(opts).await?));
         }
         Ok(Databases { placement: Placement::compute(&self.topology), by_group })

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tao_server::wan::WanLink;
 
 use super::Regions;
-use super::databases::{address, place};
+use super::databases::place;
 use crate::binaries::run_tao;
 
 /// How long replication has been stopped when an async region is lost.
@@ -21,11 +21,9 @@ impl Regions {
     /// Indexes of the servers that are not primaries now, as the cluster says.
     fn replicas(&self) -> Result<Vec<usize>> {
         let masters = self.masters()?;
-        let servers = self.fleet.servers().iter();
-        Ok(servers
-            .filter(|server| masters[server.group()] != server.replica())
-            .map(tao_shard_store::fleet::Server::index)
-            .collect())
+        let servers = self.servers.places().enumerate();
+        let replicas = servers.filter(|(_, (group, region))| masters.get(*group) != Some(region));
+        Ok(replicas.map(|(index, _)| index).collect())
     }
 
     /// Index of the master region of each host group, as the cluster says now.
@@ -50,7 +48,7 @@ impl Regions {
     /// A server does not answer.
     pub async fn stop_replication(&self) -> Result<()> {
         for index in self.replicas()? {
-            self.fleet.stop_replication(index).await?;
+            self.servers.stop_replication(index).await?;
         }
         Ok(())
     }
@@ -62,7 +60,7 @@ impl Regions {
     /// A server does not answer.
     pub async fn start_replication(&self) -> Result<()> {
         for index in self.replicas()? {
-            self.fleet.start_replication(index).await?;
+            self.servers.start_replication(index).await?;
         }
         Ok(())
     }
@@ -84,14 +82,11 @@ impl Regions {
     /// The links through which the other regions' servers follow those of a region.
     fn source_addresses(&self, primary: usize) -> Vec<String> {
         let mut arguments = Vec::new();
-        for server in self.fleet.servers().iter().filter(|server| server.replica() == primary) {
-            let others = self.fleet.servers().iter().filter(|other| other.group() == server.group());
-            for other in others.filter(|other| other.replica() != primary) {
-                if let Some(link) = self.network.link(&place(other), &place(server)) {
-                    let region = super::region_name(other.replica());
-                    arguments.push("--source-address".to_owned());
-                    arguments.push(format!("{}:{region}={}", server.group() + 1, link.address()));
-                }
+        for (group, region) in self.servers.places().filter(|(_, region)| *region != primary) {
+            if let Some(link) = self.network.link(&place(group, region), &place(group, primary)) {
+                let region = super::region_name(region);
+                arguments.push("--source-address".to_owned());
+                arguments.push(format!("{}:{region}={}", group + 1, link.address()));
             }
         }
         arguments
@@ -114,19 +109,19 @@ impl Regions {
     /// kill -9 of the first group's primary, or of one of its replicas, and its restart in the same role.
     ///
     /// # Errors
-    /// It does not come back.
+    /// [`Impossible`](crate::faults::Impossible): the servers are others'. Or it does not come back.
     pub async fn kill_and_restart_server(&mut self, primary: bool) -> Result<Value> {
         let master = self.masters()?.first().copied().context("a host group")?;
-        let servers = self.fleet.servers().iter();
-        let of_group = |server: &&tao_shard_store::fleet::Server| server.group() == 0;
-        let victim = servers.filter(of_group).find(|server| (server.replica() == master) == primary);
-        let (index, address) = victim.map(|server| (server.index(), address(server))).context("a server")?;
-        self.fleet.kill(index).await?;
+        let mut regions = 0..self.topology.regions.len();
+        let region = regions.find(|region| (*region == master) == primary).context("a server")?;
+        let index = self.servers.index(0, region)?;
+        let address = self.servers.address(index)?;
+        self.servers.kill(index).await?;
         tokio::time::sleep(AWAY).await;
         let started = Instant::now();
-        self.fleet.restart(index).await?;
+        self.servers.restart(index).await?;
         if primary {
-            self.fleet.open(index).await?;
+            self.servers.open(index).await?;
         }
         Ok(json!({ "server": address, "back_seconds": started.elapsed().as_secs_f64() }))
     }
@@ -135,8 +130,10 @@ impl Regions {
     /// and joins again if it lost nothing, or is rebuilt.
     ///
     /// # Errors
-    /// A step fails.
+    /// [`Impossible`](crate::faults::Impossible): the servers are no processes of this machine, which alone can be rebuilt.
+    /// Or a step fails.
     pub async fn lose_region(&mut self, lost: usize, promoted: usize) -> Result<Value> {
+        self.servers.fleet()?;
         let name = super::region_name(lost);
         let nodes: Vec<String> = self.node_names().filter(|node| node.starts_with(&name)).collect();
         let is_async = self.topology.host_groups.iter().all(|group| group.mode.is_async());
@@ -148,12 +145,11 @@ impl Regions {
         for node in &nodes {
             self.nodes.get_mut(node).context("a node")?.kill()?;
         }
+        let groups = 0..self.servers.options().groups;
         let servers: Vec<usize> =
-            self.fleet.servers().iter().map(tao_shard_store::fleet::Server::index).collect();
-        let of_region = |index: &usize| self.fleet.servers()[*index].replica() == lost;
-        let servers: Vec<usize> = servers.into_iter().filter(of_region).collect();
+            groups.map(|group| self.servers.index(group, lost)).collect::<Result<_>>()?;
         for index in &servers {
-            self.fleet.kill(*index).await?;
+            self.servers.kill(*index).await?;
         }
         let started = Instant::now();
         // Of two servers of a lossless group one is left, which nobody can acknowledge.
@@ -167,7 +163,7 @@ impl Regions {
         let promoted_seconds = started.elapsed().as_secs_f64();
         tokio::time::sleep(AWAY).await;
         for index in &servers {
-            self.fleet.restart(*index).await?;
+            self.servers.restart(*index).await?;
         }
         let through = self.source_addresses(promoted);
         let through: Vec<&str> = through.iter().map(String::as_str).collect();
@@ -177,13 +173,10 @@ impl Regions {
         let mut rebuilds = Vec::new();
         if code != 0 {
             // It has what the cluster has lost: it stays out until it is rebuilt.
-            for index in &servers {
-                let group = self.fleet.servers()[*index].group();
-                let primary = self.fleet.server(group, promoted).context("a primary")?;
-                let lost = &self.fleet.servers()[*index];
-                let link = self.network.link(&place(lost), &place(primary)).map(WanLink::address);
-                let primary = primary.index();
-                self.fleet.reseed(*index, primary, link, REBUILD).await?;
+            for (group, index) in servers.iter().enumerate() {
+                let link = self.network.link(&place(group, lost), &place(group, promoted));
+                let (link, primary) = (link.map(WanLink::address), self.servers.index(group, promoted)?);
+                self.servers.fleet_mut()?.reseed(*index, primary, link, REBUILD).await?;
                 rebuilds.push(group + 1);
             }
         }

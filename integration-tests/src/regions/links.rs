@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tao_schema::topology::{Node, Region, Topology};
-use tao_shard_store::fleet::Fleet;
 
-use super::databases::{address, place};
+use super::databases::place;
 use super::{RegionsOptions, region_name};
 use crate::faults::{Network, Place};
+use crate::servers::{Servers, resolve};
 
 /// Where links are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -20,20 +20,23 @@ pub enum Links {
     Everywhere,
 }
 
-/// Links from each replica, as which any server may serve one day, to the servers of its group.
+/// Links from each replica, as which any server may serve one day, to the servers of its group. A server of another machine
+/// can't reach a link, which listens here on loopback: it follows the others directly.
 pub(super) async fn between_servers(
     network: &mut Network,
-    fleet: &Fleet,
+    servers: &Servers,
     options: &RegionsOptions,
 ) -> Result<()> {
-    for server in fleet.servers() {
-        network.place(place(server), &region_name(server.replica()));
+    for (group, region) in servers.places() {
+        network.place(place(group, region), &region_name(region));
     }
-    for from in fleet.servers() {
-        let others = fleet.servers().iter().filter(|to| to.group() == from.group());
-        for to in others.filter(|to| to.replica() != from.replica()) {
-            let ends = (&place(from), &place(to));
-            open(network, options, ends, from.replica() != to.replica(), &address(to)).await?;
+    for (index, (group, from)) in servers.places().enumerate() {
+        if !resolve(&servers.address(index)?).await?.ip().is_loopback() {
+            continue;
+        }
+        for to in (0..options.regions).filter(|to| *to != from) {
+            let address = servers.address(servers.index(group, to)?)?;
+            open(network, options, (&place(group, from), &place(group, to)), true, &address).await?;
         }
     }
     Ok(())
@@ -42,7 +45,7 @@ pub(super) async fn between_servers(
 /// Links from clients to followers and from nodes to leaders and servers, as far as they are wanted.
 pub(super) async fn between_nodes(
     network: &mut Network,
-    fleet: &Fleet,
+    servers: &Servers,
     topology: &Topology,
     options: &RegionsOptions,
 ) -> Result<()> {
@@ -67,10 +70,11 @@ pub(super) async fn between_nodes(
                 }
             }
             for node in leaders(from) {
-                for server in fleet.servers().iter().filter(|server| region_name(server.replica()) == to.name)
-                {
-                    let ends = (&Place::node(&node.name), &place(server));
-                    open(network, options, ends, far, &address(server)).await?;
+                for (index, (group, region)) in servers.places().enumerate() {
+                    if region_name(region) == to.name {
+                        let ends = (&Place::node(&node.name), &place(group, region));
+                        open(network, options, ends, far, &servers.address(index)?).await?;
+                    }
                 }
             }
         }

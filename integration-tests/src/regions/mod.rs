@@ -1,6 +1,7 @@
 //! Several regions of real processes: database servers with replicas, leaders and followers, a delay on every link between
 //! two regions, and, if wanted, a link on every connection, for [`crate::faults`].
 
+mod can;
 mod clients;
 mod databases;
 mod faults;
@@ -14,15 +15,17 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tao_schema::ids::{HostGroupId, ShardId};
 use tao_schema::topology::{Dsn, FIRST_EPOCH, HostGroup, Node, Region, ReplicationMode, Tier, Topology};
-use tao_shard_store::fleet::{Fleet, NO_CLOCK_LIBRARY, ServerBinary, can_mount, clock_library};
+use tao_shard_store::fleet::can_mount;
 use tempfile::TempDir;
 
+pub(crate) use self::databases::place;
 pub use self::databases::{Database, Databases};
 pub use self::links::Links;
 use crate::binaries::{run_tao, tao_server};
-use crate::faults::{Clocks, FaultKind, Impossible, Network, Place};
+use crate::faults::{Clocks, Network, Place};
 use crate::process::{Process, is_ready};
 use crate::region::free_address;
+use crate::servers::{CLUSTER, Servers, Source};
 
 /// Knowledge that is younger is of the present.
 const AGE_OF_CAUGHT_UP: Duration = Duration::from_secs(2);
@@ -50,7 +53,7 @@ pub struct RegionsOptions {
     /// Where links are.
     pub links: Links,
     /// Gives the data of each database server a disk of its own of this size, in memory, that can get full. Without effect
-    /// where this process may not mount any.
+    /// where this process may not mount any, and on servers that are no processes of this machine.
     pub disk_bytes: Option<u64>,
     /// Gives each node and server a wall clock of its own. Without effect where `libfaketime` is not installed.
     pub clocks: bool,
@@ -87,7 +90,7 @@ pub struct Regions {
     /// The topology file that the nodes started with: a list of all servers and nodes for `tao`.
     pub topology_file: PathBuf,
     /// The database servers.
-    pub fleet: Fleet,
+    pub servers: Servers,
     topology: Topology,
     network: Network,
     clocks: Option<Clocks>,
@@ -103,28 +106,28 @@ pub fn region_name(index: usize) -> String {
 }
 
 impl Regions {
-    /// Starts databases with replication, then all nodes, and waits until each answers.
+    /// Starts databases with replication, or takes those of `source`, then all nodes, and waits until each answers.
     ///
     /// # Errors
     /// Something does not become ready; the message has its log.
-    pub async fn start(binary: ServerBinary, options: &RegionsOptions) -> Result<Self> {
+    pub async fn start(source: &Source, options: &RegionsOptions) -> Result<Self> {
         ensure!((1..=8).contains(&options.regions), "1 to 8 regions");
         let folder = tempfile::tempdir()?;
         let mut network = Network::new(options.seed)?;
-        let fleet = databases::start(binary, options, &mut network).await?;
-        let topology = topology(options, &fleet)?;
-        links::between_nodes(&mut network, &fleet, &topology, options).await?;
+        let servers = databases::start(source, options, &mut network).await?;
+        let topology = topology(options, &servers)?;
+        links::between_nodes(&mut network, &servers, &topology, options).await?;
         let topology_file = folder.path().join("topology.toml");
         std::fs::write(&topology_file, topology.to_toml())?;
         let mut regions = Self {
             nodes: BTreeMap::new(),
             topology_file,
-            fleet,
+            has_disks: options.disk_bytes.is_some() && servers.fleet().is_ok() && can_mount().is_ok(),
+            servers,
             topology,
             network,
             clocks: if options.clocks { Clocks::new(folder.path()).ok() } else { None },
             admins: BTreeMap::new(),
-            has_disks: options.disk_bytes.is_some() && can_mount().is_ok(),
             folder,
         };
         for name in regions.node_names() {
@@ -227,35 +230,6 @@ impl Regions {
         self.clocks.as_ref()
     }
 
-    /// Whether a kind of fault can happen here.
-    ///
-    /// # Errors
-    /// It can't; why.
-    pub fn can(&self, kind: FaultKind) -> std::result::Result<(), Impossible> {
-        let why = match kind {
-            FaultKind::Clock if clock_library().is_none() => NO_CLOCK_LIBRARY.to_owned(),
-            FaultKind::Clock if self.clocks.is_none() => {
-                "the cluster was started without RegionsOptions::clocks".to_owned()
-            }
-            FaultKind::FillDisk if !self.has_disks => can_mount()
-                .err()
-                .unwrap_or_else(|| "the cluster was started without RegionsOptions::disk_bytes".to_owned()),
-            FaultKind::StopReplication | FaultKind::DelayReplication if self.topology.regions.len() < 2 => {
-                "there are no replicas".to_owned()
-            }
-            FaultKind::Kill | FaultKind::Pause | FaultKind::Slow => return Ok(()),
-            FaultKind::Clock
-            | FaultKind::FillDisk
-            | FaultKind::StopReplication
-            | FaultKind::DelayReplication => return Ok(()),
-            _ if self.network.links().next().is_none() => {
-                "the cluster was started without links (RegionsOptions::links)".to_owned()
-            }
-            _ => return Ok(()),
-        };
-        Err(Impossible(why))
-    }
-
     /// `tao ARGS` against the cluster: its data.
     ///
     /// # Errors
@@ -328,7 +302,7 @@ impl Regions {
     }
 }
 
-fn topology(options: &RegionsOptions, fleet: &Fleet) -> Result<Topology> {
+fn topology(options: &RegionsOptions, servers: &Servers) -> Result<Topology> {
     let nodes = |region: usize, role: &str, number: usize| -> Result<Vec<Node>> {
         (1..=number)
             .map(|index| {
@@ -355,7 +329,9 @@ fn topology(options: &RegionsOptions, fleet: &Fleet) -> Result<Topology> {
     let host_groups = (0..options.groups)
         .map(|group| {
             let servers = (0..options.regions)
-                .map(|region| Ok((region_name(region), databases::dsn(fleet, group, region)?)))
+                .map(|region| {
+                    Ok((region_name(region), Dsn::new(servers.dsn(servers.index(group, region)?)?)))
+                })
                 .collect::<Result<BTreeMap<String, Dsn>>>()?;
             Ok(HostGroup {
                 id: HostGroupId(group as u16 + 1),
@@ -368,7 +344,7 @@ fn topology(options: &RegionsOptions, fleet: &Fleet) -> Result<Topology> {
         .collect::<Result<_>>()?;
     Ok(Topology {
         version: 1,
-        cluster: "test".to_owned(),
+        cluster: CLUSTER.to_owned(),
         shards: options.shards,
         regions,
         host_groups,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use tao_schema::ids::ShardId;
 use tao_schema::topology::ReplicationMode;
-use tao_shard_store::fleet::{Server, ServerBinary};
+use tao_shard_store::fleet::Fleet;
 use tao_shard_store::log::SharedDatabase;
 use tao_shard_store::mysql::{MySqlStore, Options};
 use tokio::task::block_in_place;
@@ -18,6 +18,7 @@ use crate::history::{
     judge, judge_tables, read_tables,
 };
 use crate::regions::{Regions, RegionsOptions, region_name};
+use crate::servers::Source;
 use crate::soak::Door;
 
 /// The logs must come to their ends within this when nobody writes.
@@ -49,8 +50,8 @@ impl Stage {
     ///
     /// # Errors
     /// Something does not become ready.
-    pub async fn start(binary: ServerBinary, options: &RegionsOptions) -> Result<Self> {
-        let cluster = Regions::start(binary, options).await?;
+    pub async fn start(source: &Source, options: &RegionsOptions) -> Result<Self> {
+        let cluster = Regions::start(source, options).await?;
         let clock = RunClock::start();
         let recorder = Recorder::new(clock.clone());
         let doors = cluster.recorded_clients(&recorder).await?;
@@ -88,10 +89,9 @@ impl Stage {
         self.carry(self.recorder.take());
         let masters = self.masters()?;
         let mut servers: Vec<(usize, String, bool)> = Vec::new();
-        for server in self.cluster.fleet.servers() {
-            let name = format!("{} of group {}", region_name(server.replica()), server.group() + 1);
-            let primary = masters.get(server.group()) == Some(&server.replica());
-            servers.push((server.index(), name, primary));
+        for (index, (group, region)) in self.cluster.servers.places().enumerate() {
+            let name = format!("{} of group {}", region_name(region), group + 1);
+            servers.push((index, name, masters.get(group) == Some(&region)));
         }
         // Primaries first: they tell where the shards stand.
         servers.sort_by_key(|(index, _, primary)| (!primary, *index));
@@ -139,10 +139,12 @@ impl Stage {
         quiet::check(&self.cluster).await
     }
 
-    /// Every process of the cluster, and this one, by name.
+    /// Every process of the cluster on this machine, and this one, by name.
     pub fn processes(&self) -> Vec<(String, u32)> {
         let nodes = self.cluster.nodes.iter().map(|(name, process)| (name.clone(), process.pid()));
-        let servers = self.cluster.fleet.servers().iter().filter_map(|server| {
+        // Of containers and others' servers nothing is known.
+        let servers = self.cluster.servers.fleet().map(Fleet::servers).unwrap_or_default();
+        let servers = servers.iter().filter_map(|server| {
             let name = format!("database-{}-{}", server.group() + 1, region_name(server.replica()));
             Some((name, server.pid()?))
         });
@@ -166,8 +168,7 @@ impl Stage {
         if let Some(store) = self.stores.get(&index) {
             return Ok(Arc::clone(store));
         }
-        let server = self.cluster.fleet.servers().get(index).context("a server of the fleet")?;
-        let store = MySqlStore::open(&server.dsn().expose(), Options::default()).await?;
+        let store = MySqlStore::open(&self.cluster.servers.dsn(index)?, Options::default()).await?;
         let store: SharedDatabase = Arc::new(store);
         self.stores.insert(index, Arc::clone(&store));
         Ok(store)
@@ -194,8 +195,8 @@ impl Stage {
         let masters = self.masters()?;
         let mut tables = BTreeMap::new();
         for (group, master) in masters.iter().enumerate() {
-            let server = self.cluster.fleet.server(group, *master).map(Server::index);
-            let store = self.store(server.context("a primary")?).await?;
+            let primary = self.cluster.servers.index(group, *master)?;
+            let store = self.store(primary).await?;
             let topology = self.cluster.topology();
             let id = topology.host_groups.get(group).context("a host group")?.id;
             let shards = (0..topology.shards).filter_map(|shard| u16::try_from(shard).ok().map(ShardId));

@@ -30,6 +30,7 @@ pub(super) struct Containers {
 struct Server {
     container: ContainerAsync<GenericImage>,
     dsn: String,
+    runs: bool,
 }
 
 impl Containers {
@@ -53,7 +54,7 @@ impl Containers {
                 .await
                 .map_err(|error| explain(error, image))?;
             let dsn = format!("mysql://tao:{password}@{address}/?prefer_socket=false");
-            let server = Server { container, dsn };
+            let server = Server { container, dsn, runs: true };
             server.ready().await?;
             if options.places > 1 {
                 let script = format!("printf '%s' '{}' > {SHUT}", files.shut);
@@ -69,16 +70,24 @@ impl Containers {
         self.servers.get(index).map(|server| server.dsn.clone())
     }
 
-    pub(super) async fn kill(&self, index: usize) -> Result<()> {
-        let server = self.servers.get(index).with_context(|| format!("no server {index}"))?;
-        // No time to end in order: the engine kills at once.
-        Ok(server.container.stop_with_timeout(Some(0)).await?)
+    pub(super) fn is_running(&self, index: usize) -> bool {
+        self.servers.get(index).is_some_and(|server| server.runs)
     }
 
-    pub(super) async fn restart(&self, index: usize) -> Result<()> {
-        let server = self.servers.get(index).with_context(|| format!("no server {index}"))?;
+    pub(super) async fn kill(&mut self, index: usize) -> Result<()> {
+        let server = self.servers.get_mut(index).with_context(|| format!("no server {index}"))?;
+        // No time to end in order: the engine kills at once.
+        server.container.stop_with_timeout(Some(0)).await?;
+        server.runs = false;
+        Ok(())
+    }
+
+    pub(super) async fn restart(&mut self, index: usize) -> Result<()> {
+        let server = self.servers.get_mut(index).with_context(|| format!("no server {index}"))?;
         server.container.start().await?;
-        server.ready().await
+        server.ready().await?;
+        server.runs = true;
+        Ok(())
     }
 }
 
@@ -132,13 +141,12 @@ fn explain(error: TestcontainersError, image: &Image) -> anyhow::Error {
 mod tests {
     use super::super::{Servers, Source};
     use super::*;
-    use tao_schema::topology::ReplicationMode;
 
     /// On a machine with an engine this starts a server; on others it says what is missing.
     #[tokio::test]
     async fn containers_serve_or_say_what_is_missing() {
         let source = Source::parse("docker:mariadb:10.11").unwrap();
-        let options = ServersOptions { groups: 1, places: 1, mode: ReplicationMode::Async };
+        let options = ServersOptions::new(1, 1);
         match Servers::start(&source, options).await {
             Ok(servers) => {
                 let role = servers.admin(0).unwrap().role().await.unwrap();

@@ -14,18 +14,26 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tao_schema::topology::ReplicationMode;
-use tao_shard_store::fleet::{Fleet, FleetOptions};
-use tao_shard_store::replication::{Followed, Opened, ServerAdmin, SourceAddress};
+use futures_util::future::try_join_all;
+use tao_schema::topology::{Dsn, ReplicationMode};
+use tao_server::translate::server_address;
+use tao_shard_store::fleet::{Fleet, FleetOptions, can_mount, clock_library};
+use tao_shard_store::replication::{Followed, Opened, ServerAdmin, Side, SourceAddress};
+use tokio::net::TcpStream;
 
 use self::containers::Containers;
 use self::given::Given;
-pub use self::source::{Image, Source};
+pub use self::source::{GivenServers, Image, Source};
+use crate::faults::Impossible;
 
+/// The cluster of every run, by which tables that an earlier one left are known. Nobody else calls theirs so.
+pub(crate) const CLUSTER: &str = "tao-integration-tests";
 /// One connection of an administrator.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// A replica is connected within this.
 const CONNECTED: Duration = Duration::from_secs(60);
+/// What a replica has fetched must be applied within this.
+const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 
 /// How many servers, and what they promise.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +44,10 @@ pub struct ServersOptions {
     pub places: usize,
     /// What an acknowledged write is worth, if groups have more than one server.
     pub mode: ReplicationMode,
+    /// Processes of this machine get a disk of their own of this size, in memory, where this process may mount any.
+    pub disk_bytes: Option<u64>,
+    /// Processes of this machine get a wall clock of their own, where `libfaketime` is installed.
+    pub clocks: bool,
 }
 
 /// Running servers. Dropping them ends those that were started here.
@@ -50,6 +62,13 @@ enum Kind {
     Given(Given),
 }
 
+impl ServersOptions {
+    /// Asynchronous servers without disks and clocks of their own.
+    pub fn new(groups: usize, places: usize) -> Self {
+        Self { groups, places, mode: ReplicationMode::Async, disk_bytes: None, clocks: false }
+    }
+}
+
 impl Servers {
     /// Gets the servers. With more than one place they are shut until [`Servers::replicate`].
     ///
@@ -62,12 +81,15 @@ impl Servers {
                 let fleet = FleetOptions {
                     replicas: options.places - 1,
                     mode: options.mode,
+                    // Where that is not possible, the fault says so.
+                    disk_bytes: options.disk_bytes.filter(|_| can_mount().is_ok()),
+                    clock_library: clock_library().filter(|_| options.clocks),
                     ..FleetOptions::new(binary.clone(), options.groups)
                 };
                 Kind::Local(Fleet::start(fleet).await.context("start the database servers")?)
             }
             Source::Image(image) => Kind::Containers(Containers::start(image, options).await?),
-            Source::Given(dsns) => Kind::Given(Given::check(dsns, options).await?),
+            Source::Given(servers) => Kind::Given(Given::take(servers, options).await?),
         };
         Ok(Self { options, kind })
     }
@@ -81,12 +103,11 @@ impl Servers {
     ///
     /// # Errors
     /// They are containers, or others' servers; the message says so.
-    pub fn fleet(&self) -> Result<&Fleet> {
+    pub fn fleet(&self) -> Result<&Fleet, Impossible> {
         match &self.kind {
             Kind::Local(fleet) => Ok(fleet),
-            Kind::Containers(_) | Kind::Given(_) => {
-                bail!("needs database servers that are processes of this machine")
-            }
+            Kind::Containers(_) => Err(no_processes("containers")),
+            Kind::Given(_) => Err(no_processes("others', given by their addresses")),
         }
     }
 
@@ -94,12 +115,22 @@ impl Servers {
     ///
     /// # Errors
     /// The same.
-    pub fn fleet_mut(&mut self) -> Result<&mut Fleet> {
+    pub fn fleet_mut(&mut self) -> Result<&mut Fleet, Impossible> {
         match &mut self.kind {
             Kind::Local(fleet) => Ok(fleet),
-            Kind::Containers(_) | Kind::Given(_) => {
-                bail!("needs database servers that are processes of this machine")
-            }
+            Kind::Containers(_) => Err(no_processes("containers")),
+            Kind::Given(_) => Err(no_processes("others', given by their addresses")),
+        }
+    }
+
+    /// Whether servers can be killed and started again.
+    ///
+    /// # Errors
+    /// They are others'.
+    pub fn can_kill(&self) -> Result<(), Impossible> {
+        match &self.kind {
+            Kind::Local(_) | Kind::Containers(_) => Ok(()),
+            Kind::Given(_) => Err(given::not_ours()),
         }
     }
 
@@ -132,12 +163,12 @@ impl Servers {
         dsn.with_context(|| format!("no server {index}"))
     }
 
-    /// `host:port` of a server.
+    /// `host:port` of a server, as nodes know it.
     ///
     /// # Errors
     /// There is none of this index.
     pub fn address(&self, index: usize) -> Result<String> {
-        Ok(self.admin(index)?.address().to_owned())
+        Ok(server_address(&Dsn::new(self.dsn(index)?)))
     }
 
     /// An administrator's access to a server.
@@ -158,15 +189,17 @@ impl Servers {
         primaries: &[usize],
         through: &(dyn Fn(usize, usize) -> Option<SocketAddr> + Sync),
     ) -> Result<()> {
-        for group in 0..self.options.groups {
+        let groups = (0..self.options.groups).map(|group| async move {
             let place = primaries.get(group).copied().unwrap_or_default();
             let primary = self.index(group, place)?;
             self.open(primary).await?;
-            for other in (0..self.options.places).filter(|other| *other != place) {
-                self.follow(self.index(group, other)?, primary, through(group, other)).await?;
-            }
-        }
-        Ok(())
+            let others = (0..self.options.places).filter(|other| *other != place);
+            let follow = others.map(|other| async move {
+                self.follow(self.index(group, other)?, primary, through(group, other)).await
+            });
+            try_join_all(follow).await.map(|_| ())
+        });
+        try_join_all(groups).await.map(|_| ())
     }
 
     /// Opens a server as the primary of its group.
@@ -199,15 +232,51 @@ impl Servers {
         }
     }
 
+    /// Stops replication on a server, as it is: nothing more is fetched or applied.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn stop_replication(&self, index: usize) -> Result<()> {
+        Ok(self.admin(index)?.stop_replication(false, Duration::ZERO).await?)
+    }
+
+    /// Starts it again.
+    ///
+    /// # Errors
+    /// It does not answer, or follows nobody.
+    pub async fn start_replication(&self, index: usize) -> Result<()> {
+        Ok(self.admin(index)?.start_replication().await?)
+    }
+
+    /// Lets a replica apply everything so many seconds later than its primary committed it; 0: at once.
+    ///
+    /// # Errors
+    /// It does not answer, or follows nobody.
+    pub async fn delay_replication(&self, index: usize, seconds: u32) -> Result<()> {
+        // Setting the delay throws away what was fetched and not applied; it is fetched again. But what a lossless primary
+        // was told to be safe here must not be away for a moment.
+        let drain = (!self.options.mode.is_async()).then_some(DRAIN_LIMIT);
+        Ok(self.admin(index)?.delay_replication(seconds, drain).await?)
+    }
+
+    /// Whether a server runs, as far as that is known here: it was not killed, and a process of this machine has not ended.
+    pub fn is_running(&mut self, index: usize) -> bool {
+        match &mut self.kind {
+            Kind::Local(fleet) => fleet.is_running(index),
+            Kind::Containers(containers) => containers.is_running(index),
+            Kind::Given(_) => true,
+        }
+    }
+
     /// Ends a server as a crash would. Its data stays for [`Servers::restart`].
     ///
     /// # Errors
-    /// It is not ours to kill, or does not run.
+    /// [`Impossible`]: it is not ours to kill. Or it does not run.
     pub async fn kill(&mut self, index: usize) -> Result<()> {
         match &mut self.kind {
             Kind::Local(fleet) => Ok(fleet.kill(index).await?),
             Kind::Containers(containers) => containers.kill(index).await,
-            Kind::Given(given) => given.refuse("kill", index),
+            Kind::Given(_) => Err(given::not_ours().into()),
         }
     }
 
@@ -215,43 +284,37 @@ impl Servers {
     /// [`Servers::open`].
     ///
     /// # Errors
-    /// It is not ours to start, or does not become ready.
+    /// [`Impossible`]: it is not ours to start. Or it does not become ready.
     pub async fn restart(&mut self, index: usize) -> Result<()> {
         match &mut self.kind {
             Kind::Local(fleet) => return Ok(fleet.restart(index).await?),
             Kind::Containers(containers) => containers.restart(index).await?,
-            Kind::Given(given) => return given.refuse("restart", index),
+            Kind::Given(_) => return Err(given::not_ours().into()),
         }
         // What a fleet does by itself.
         let admin = self.admin(index)?;
         if self.options.places > 1 && admin.role().await?.following.is_some() {
-            admin.set_mode(self.options.mode, tao_shard_store::replication::Side::Replica).await?;
+            admin.set_mode(self.options.mode, Side::Replica).await?;
             admin.start_replication().await?;
         }
         Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The servers of a fleet, as if somebody else ran them.
-    #[tokio::test]
-    async fn given_servers_are_set_up_like_our_own_and_are_not_ours_to_kill() {
-        let Ok(source) = Source::parse("") else { return };
-        let options = ServersOptions { groups: 1, places: 2, mode: ReplicationMode::Async };
-        let others = Servers::start(&source, options).await.unwrap();
-        let dsns = vec![vec![others.dsn(0).unwrap(), others.dsn(1).unwrap()]];
-        let mut given = Servers::start(&Source::Given(dsns.clone()), options).await.unwrap();
-        given.replicate(&[1], &|_, _| None).await.unwrap();
-        let (replica, primary) = (given.admin(0).unwrap(), given.admin(1).unwrap());
-        assert!(!primary.role().await.unwrap().read_only);
-        assert!(replica.role().await.unwrap().following.is_some_and(|following| following.connected));
-        let error = given.kill(0).await.unwrap_err().to_string();
-        assert!(error.contains("not ours to kill"), "{error}");
-        let more = ServersOptions { groups: 2, ..options };
-        let error = Servers::start(&Source::Given(dsns), more).await.err().unwrap().to_string();
-        assert!(error.contains("2 host groups"), "{error}");
+/// Where a server or node is, whose host may have a name.
+///
+/// # Errors
+/// The name is unknown, or nobody answers there.
+pub(crate) async fn resolve(address: &str) -> Result<SocketAddr> {
+    if let Ok(known) = address.parse() {
+        return Ok(known);
     }
+    // A name may have several addresses, of which one answers.
+    let connect = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address));
+    let stream = connect.await.with_context(|| format!("{address}: no answer"))?;
+    stream.and_then(|stream| stream.peer_addr()).with_context(|| address.to_owned())
+}
+
+fn no_processes(what: &str) -> Impossible {
+    Impossible(format!("needs database servers that are processes of this machine; these are {what}"))
 }

@@ -23,6 +23,10 @@ impl Containers {
         match self.0 {}
     }
 
+    pub(super) fn is_running(&self, _index: usize) -> bool {
+        match self.0 {}
+    }
+
     pub(super) async fn kill(&self, _index: usize) -> Result<()> {
         match self.0 {}
     }
@@ -36,12 +40,11 @@ impl Containers {
 mod tests {
     use super::super::{Servers, Source};
     use super::*;
-    use tao_schema::topology::ReplicationMode;
 
     #[tokio::test]
     async fn who_asks_for_containers_is_told_how_to_have_them() {
         let source = Source::parse("docker:mariadb:10.11").unwrap();
-        let options = ServersOptions { groups: 1, places: 1, mode: ReplicationMode::Async };
+        let options = ServersOptions::new(1, 1);
         let error = Servers::start(&source, options).await.err().unwrap().to_string();
         assert!(error.contains("integration-tests/containers") && error.contains("DOCKER_HOST"), "{error}");
     }

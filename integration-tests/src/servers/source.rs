@@ -4,6 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use tao_schema::topology::Dsn;
 use tao_shard_store::fleet::{Flavour, ServerBinary, test_servers};
 
 /// Images that are tried; others of the same programs may work.
@@ -20,9 +21,21 @@ pub enum Source {
     Local(ServerBinary),
     /// Containers of an image, by the Docker engine that the environment names.
     Image(Image),
-    /// Servers that are there already: for each host group the DSNs of its places, first region first. They must be empty,
-    /// or hold what an earlier run left; nothing in them is kept from harm.
-    Given(Vec<Vec<String>>),
+    /// Servers that are there already.
+    Given(GivenServers),
+}
+
+/// Servers that somebody else runs, for the harness alone. They must be empty: no databases but the server's own, and nobody
+/// is followed. An account must have all privileges (or the role `tao_admin` with those that the tier must not have), and
+/// `REPLICATION SLAVE` without TLS on MySQL. Servers of other machines follow each other directly, past the links of
+/// [`crate::faults`], which these can't reach.
+#[derive(Clone, Debug)]
+pub struct GivenServers {
+    /// For each host group the DSNs of its places, first region first.
+    pub groups: Vec<Vec<Dsn>>,
+    /// Whether what an earlier run of the harness left there may be thrown away, log included; else it is refused like
+    /// anything else.
+    pub may_empty: bool,
 }
 
 /// An image of a database server.
@@ -39,7 +52,7 @@ pub struct Image {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GivenFile {
-    host_groups: Vec<Vec<String>>,
+    host_groups: Vec<Vec<Dsn>>,
 }
 
 impl Source {
@@ -66,6 +79,15 @@ impl Source {
         Ok(Self::Local(binary))
     }
 
+    /// The word that [`Source::parse`] takes for it. Of given servers the file is not known.
+    pub fn word(&self) -> String {
+        match self {
+            Self::Local(binary) => binary.flavour().to_string().to_lowercase(),
+            Self::Image(image) => format!("docker:{}:{}", image.name, image.tag),
+            Self::Given(_) => "file:PATH".to_owned(),
+        }
+    }
+
     fn file(path: &Path) -> Result<Self> {
         let shown = path.display();
         let length = std::fs::metadata(path).with_context(|| format!("{shown}"))?.len();
@@ -83,7 +105,18 @@ impl Source {
             even,
             "{shown}: every host group needs a server in each region, so the same number of servers"
         );
-        Ok(Self::Given(file.host_groups))
+        Ok(Self::Given(GivenServers { groups: file.host_groups, may_empty: false }))
+    }
+
+    /// The same, with leave to throw away what an earlier run of the harness left on given servers.
+    ///
+    /// # Errors
+    /// The servers are not given: those of other sources begin empty.
+    pub fn that_may_be_emptied(self) -> Result<Self> {
+        match self {
+            Self::Given(servers) => Ok(Self::Given(GivenServers { may_empty: true, ..servers })),
+            other => bail!("only servers that are given (file:PATH) can be emptied; {other} begin empty"),
+        }
     }
 }
 
@@ -108,8 +141,8 @@ impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Local(binary) => write!(f, "{} {}", binary.flavour(), binary.version()),
-            Self::Image(image) => write!(f, "docker:{}:{}", image.name, image.tag),
-            Self::Given(groups) => write!(f, "{} given host groups", groups.len()),
+            Self::Image(_) => f.write_str(&self.word()),
+            Self::Given(servers) => write!(f, "given servers of {} host groups", servers.groups.len()),
         }
     }
 }
@@ -145,8 +178,10 @@ mod tests {
             Source::parse(&format!("file:{}", path.display()))
         };
         let two = r#"host_groups = [["mysql://a:secret@x:1", "mysql://a:secret@y:1"], ["mysql://b@x:2", "mysql://b@y:2"]]"#;
-        let Source::Given(groups) = read(two).unwrap() else { panic!("not given") };
-        assert_eq!((groups.len(), groups[1].len()), (2, 2));
+        let source = read(two).unwrap();
+        assert!(!format!("{source:?}").contains("secret"));
+        let Source::Given(servers) = source else { panic!("not given") };
+        assert_eq!((servers.groups.len(), servers.groups[1].len(), servers.may_empty), (2, 2, false));
         for bad in [
             "host_groups = []",
             r#"host_groups = [["mysql://a:secret@x:1"], []]"#,

@@ -11,6 +11,7 @@ use tao_schema::ids::{ObjectId, ObjectType};
 use super::SoakOptions;
 use super::citizens::Door;
 use super::ledger::Ledger;
+use crate::faults::Impossible;
 use crate::regions::Regions;
 
 /// Something that happens to the cluster.
@@ -87,9 +88,15 @@ pub(super) async fn run(
         if lossy {
             ledger.may_lose(false);
         }
-        let found = found.unwrap_or_else(|error| {
-            ledger.violation(format!("{event:?} failed: {error:#}"));
-            json!({ "failed": format!("{error:#}") })
+        let found = found.unwrap_or_else(|error| match error.downcast_ref::<Impossible>() {
+            Some(Impossible(why)) => {
+                tracing::warn!("{event:?} can't happen here: {why}");
+                json!({ "impossible": why })
+            }
+            None => {
+                ledger.violation(format!("{event:?} failed: {error:#}"));
+                json!({ "failed": format!("{error:#}") })
+            }
         });
         let took = start.elapsed().as_secs_f64();
         tracing::info!("{:.1} s: {event:?} took {took:.1} s", began.elapsed().as_secs_f64());

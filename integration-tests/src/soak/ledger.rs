@@ -138,7 +138,7 @@ impl Ledger {
         let counts: BTreeMap<String, Count> =
             state.counts.iter().map(|(kind, count)| ((*kind).to_owned(), count.clone())).collect();
         Summary {
-            engine: format!("{} {}", options.binary.flavour(), options.binary.version()),
+            engine: options.source.to_string(),
             seed: options.seed,
             regions: options.regions,
             wan_one_way_ms: options.wan.as_millis() as u64,

@@ -18,13 +18,13 @@ use anyhow::{Context as _, Result};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tao_schema::topology::ReplicationMode;
-use tao_shard_store::fleet::ServerBinary;
 
 pub use self::citizens::Door;
 pub use self::events::Event;
 use self::ledger::Ledger;
 pub use self::summary::{Count, Quantiles, Summary, Visible};
 use crate::regions::{Regions, RegionsOptions};
+use crate::servers::Source;
 
 /// Replication that was stopped must have caught up within this.
 const CATCH_UP: Duration = Duration::from_secs(180);
@@ -32,8 +32,8 @@ const CATCH_UP: Duration = Duration::from_secs(180);
 /// What a run is.
 #[derive(Clone, Debug)]
 pub struct SoakOptions {
-    /// The database program.
-    pub binary: ServerBinary,
+    /// Where the databases come from.
+    pub source: Source,
     /// Regions, 2 or more.
     pub regions: usize,
     /// How long users are at work.
@@ -64,7 +64,7 @@ pub async fn regions(options: &SoakOptions) -> Result<Summary> {
         mode: options.mode,
         ..RegionsOptions::default()
     };
-    let mut cluster = Regions::start(options.binary.clone(), &cluster).await.context("start the regions")?;
+    let mut cluster = Regions::start(&options.source, &cluster).await.context("start the regions")?;
     let mut random = StdRng::seed_from_u64(options.seed);
     let ledger = Arc::new(Ledger::default());
     let stop = Arc::new(AtomicBool::new(false));

@@ -8,7 +8,7 @@ use serde::Serialize;
 /// The outcome of a run. Times are in milliseconds unless the name says otherwise.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
-    /// Engine and version of the databases.
+    /// The databases: engine and version, or where they come from.
     pub engine: String,
     /// The run's seed.
     pub seed: u64,
@@ -34,7 +34,7 @@ pub struct Summary {
     pub write_latency_ms: Option<Quantiles>,
     /// The longest time in which no write of a probe was acknowledged.
     pub longest_outage_ms: Option<f64>,
-    /// What happened, with how long it took and what it found.
+    /// What happened, with how long it took and what it found, or why it is impossible here.
     pub events: Vec<serde_json::Value>,
     /// From commit in one region to visible in another.
     pub visible: Option<Visible>,

@@ -14,7 +14,6 @@ use anyhow::{Context as _, Result};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tao_schema::topology::ReplicationMode;
-use tao_shard_store::fleet::ServerBinary;
 
 use self::drive::Drive;
 pub use self::summary::FaultsSummary;
@@ -27,6 +26,7 @@ use super::workload::{Workload, WorkloadOptions};
 use crate::faults::{FaultKind, Schedule, ScheduleOptions};
 use crate::history::{Invariant, Violation};
 use crate::regions::{Links, RegionsOptions};
+use crate::servers::Source;
 
 /// Length of the schedule of one window; the last one may be shorter.
 const WINDOW: Duration = Duration::from_secs(50);
@@ -38,8 +38,8 @@ const FAILOVER_EVERY: u64 = 3;
 /// What a run is.
 #[derive(Clone, Debug)]
 pub struct FaultsOptions {
-    /// The database program.
-    pub binary: ServerBinary,
+    /// Where the databases come from.
+    pub source: Source,
     /// Regions, 2 or more.
     pub regions: usize,
     /// How long users are at work.
@@ -81,10 +81,14 @@ pub async fn run(options: &FaultsOptions) -> Result<FaultsSummary> {
         seed: options.seed,
         ..RegionsOptions::default()
     };
-    let mut stage = Stage::start(options.binary.clone(), &cluster).await.context("start the regions")?;
+    let mut stage = Stage::start(&options.source, &cluster).await.context("start the regions")?;
     let meter = Arc::new(Meter::default());
     let progress = Progress::with_meter(began, Arc::clone(&meter));
     let mut summary = FaultsSummary::of(options);
+    summary.impossible = stage.cluster.impossible();
+    for (what, why) in &summary.impossible {
+        progress.say(&format!("left out: {what}: {why}"));
+    }
     let mut samples = Samples::default();
     let worked = work(options, &mut stage, &meter, &progress, &mut summary, &mut samples).await;
     if let Err(error) = worked {

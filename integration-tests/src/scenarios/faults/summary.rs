@@ -19,7 +19,7 @@ const KEPT: usize = 50;
 pub struct FaultsSummary {
     /// Version of the programs.
     pub version: String,
-    /// Engine and version of the databases.
+    /// The databases: engine and version, or where they come from.
     pub engine: String,
     /// The run's seed.
     pub seed: u64,
@@ -35,7 +35,7 @@ pub struct FaultsSummary {
     pub windows: u64,
     /// Faults by kind.
     pub injections: BTreeMap<String, u64>,
-    /// Kinds of faults that can't happen here, and why.
+    /// Faults that can't happen here, and why: they were left out.
     pub impossible: BTreeMap<String, String>,
     /// What users got.
     pub figures: Figures,
@@ -65,7 +65,6 @@ pub struct FaultsSummary {
 
 impl FaultsSummary {
     pub(super) fn of(options: &FaultsOptions) -> Self {
-        let engine = format!("{} {}", options.binary.flavour(), options.binary.version());
         let mode = format!("{:?}", options.mode).to_lowercase();
         let replay = format!(
             "cargo xtask soak --scenario faults --seed {} --minutes {:.2} --users {} --pause-ms {} --regions {} --wan-ms {} \
@@ -77,11 +76,11 @@ impl FaultsSummary {
             options.regions,
             options.wan.as_millis(),
             options.disk_bytes.unwrap_or(0) >> 20,
-            options.binary.flavour().to_string().to_lowercase(),
+            options.source.word(),
         );
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            engine,
+            engine: options.source.to_string(),
             seed: options.seed,
             replay,
             regions: options.regions,

@@ -9,10 +9,11 @@ use tokio::task::block_in_place;
 use super::cell::{Injection, Line, Poison, Process, Takeover, Way};
 use super::churn::{Churn, RATE};
 use super::poison::{self, Ground};
-use crate::faults::{Ends, Fault, FaultId, Flow, Injected, LinkFault, Place};
+use crate::faults::{Ends, Fault, FaultId, Flow, Impossible, Injected, LinkFault, Place};
 use crate::history::{Invariant, Judgement, Violation};
 use crate::regions::{Regions, region_name};
 use crate::scenarios::stage::Stage;
+use crate::servers::resolve;
 
 /// A server whose disk was full looks for room once a minute.
 const ROOM_NOTICED: Duration = Duration::from_secs(90);
@@ -43,13 +44,40 @@ pub(super) struct Healed {
     pub(super) judgement: Judgement,
 }
 
+/// Why a way can't be gone here, as far as it is known before anything is done.
+pub(super) fn impossible(cluster: &Regions, way: &[Injection]) -> Result<Option<Impossible>> {
+    let cast = Cast::of(cluster)?;
+    for injection in way {
+        match injection {
+            Injection::Failover(Takeover::Lossy) => {
+                if let Err(why) = cluster.servers.fleet() {
+                    return Ok(Some(why));
+                }
+            }
+            Injection::Failover(_)
+            | Injection::AbandonUsers
+            | Injection::FreezeUsers
+            | Injection::Reset(_)
+            | Injection::Churn(_)
+            | Injection::Poison(_) => {}
+            _ => {
+                let faults = cast.faults(cluster, *injection)?;
+                if let Some(why) = faults.iter().find_map(|fault| cluster.possible(fault).err()) {
+                    return Ok(Some(why));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
 impl Held {
     pub(super) async fn inject(injection: Injection, stage: &mut Stage, seed: u64) -> Result<Self> {
         let cast = Cast::of(&stage.cluster)?;
         let cluster = &mut stage.cluster;
         let state = match injection {
             Injection::Failover(takeover) => State::Over(failover(cluster, &cast, takeover).await?),
-            Injection::Churn(line) => State::Churn(Churn::start(targets(cluster, &cast, line)?)),
+            Injection::Churn(line) => State::Churn(Churn::start(targets(cluster, &cast, line).await?)),
             Injection::Poison(poison) => State::Over(poisoned(poison, stage, seed).await?),
             Injection::Reset(line) => State::Resets(cast.flows(cluster, line, Way::Both), Vec::new()),
             _ => {
@@ -68,7 +96,8 @@ impl Held {
     /// What happens again and again while a fault is held happens once more.
     pub(super) fn again(&mut self, stage: &Stage) -> Result<()> {
         if let State::Resets(flows, ids) = &mut self.state {
-            ids.push(stage.cluster.network().inject(flows, LinkFault::Reset)?);
+            let reset = stage.cluster.network().inject(flows, LinkFault::Reset);
+            ids.push(reset.map_err(|error| Impossible(error.to_string()))?);
         }
         Ok(())
     }
@@ -220,21 +249,20 @@ async fn failover(cluster: &mut Regions, cast: &Cast, takeover: Takeover) -> Res
 }
 
 /// Where the connections of a kind go to.
-fn targets(cluster: &Regions, cast: &Cast, line: Line) -> Result<Vec<SocketAddr>> {
+async fn targets(cluster: &Regions, cast: &Cast, line: Line) -> Result<Vec<SocketAddr>> {
     let topology = cluster.topology();
     let tier = |followers: bool| {
         let tiers = topology.tiers().filter(move |(tier, _)| (tier.tier != 0) == followers);
         tiers.flat_map(|(_, tier)| &tier.nodes).map(|node| Ok(node.address.parse()?)).collect()
     };
-    let database = |region: usize| -> Result<Vec<SocketAddr>> {
-        let server = cluster.fleet.server(0, region).context("a server in that region")?;
-        Ok(vec![SocketAddr::from(([127, 0, 0, 1], server.port()))])
+    let database = async |region: usize| -> Result<Vec<SocketAddr>> {
+        Ok(vec![resolve(&cluster.servers.address(cluster.servers.index(0, region)?)?).await?])
     };
     match line {
         Line::ClientToFollower => tier(true),
         Line::FollowerToLeader | Line::LeaderToLeader => tier(false),
-        Line::LeaderToPrimary => database(cast.master),
-        Line::LeaderToReplica => database(cast.other),
+        Line::LeaderToPrimary => database(cast.master).await,
+        Line::LeaderToReplica => database(cast.other).await,
         Line::Replication | Line::Regions => bail!("{line:?} has no door of its own"),
     }
 }

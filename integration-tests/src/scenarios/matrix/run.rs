@@ -8,10 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tao_schema::topology::ReplicationMode;
-use tao_shard_store::fleet::ServerBinary;
 
 use super::cell::{Cell, Fault, How, Injection, Poison};
-use super::inject::Held;
+use super::inject::{self, Held};
 use super::report::{CellRun, MatrixReport, Verdict};
 use super::table::CELLS;
 use crate::faults::Impossible;
@@ -22,6 +21,7 @@ use crate::scenarios::meter::{Meter, Phase};
 use crate::scenarios::progress::Progress;
 use crate::scenarios::stage::Stage;
 use crate::scenarios::workload::{Workload, WorkloadOptions};
+use crate::servers::Source;
 
 /// How long users work before the fault.
 const BEFORE: Duration = Duration::from_millis(2_000);
@@ -47,8 +47,8 @@ pub struct MatrixOptions {
     pub times: usize,
     /// Of the first run; the others count on.
     pub seed: u64,
-    /// Each run takes the next one.
-    pub binaries: Vec<ServerBinary>,
+    /// Where the databases come from: each run takes the next one.
+    pub sources: Vec<Source>,
     /// Users at once.
     pub users: u32,
     /// Their longest pause between two calls.
@@ -67,7 +67,7 @@ pub async fn run(options: &MatrixOptions) -> Result<MatrixReport> {
     let began = Instant::now();
     let cells: Vec<&Cell> = CELLS.iter().filter(|cell| matches(&options.cells, &cell.name())).collect();
     ensure!(!cells.is_empty(), "no cell is called {:?}", options.cells);
-    ensure!(!options.binaries.is_empty(), "no database is given");
+    ensure!(!options.sources.is_empty(), "no database is given");
     let progress = Progress::start(began);
     let mut report = MatrixReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -81,20 +81,20 @@ pub async fn run(options: &MatrixOptions) -> Result<MatrixReport> {
     }
     let mut told = began;
     for run in 0..options.times {
-        let binary = &options.binaries[run % options.binaries.len()];
+        let source = &options.sources[run % options.sources.len()];
         let seed = options.seed + run as u64;
         let mut stage = None;
         for cell in &cells {
             let Some(way) = cell.way(usize::try_from(seed % 6).unwrap_or_default()) else { continue };
             let same = |found: &CellRun| {
-                found.cell == cell.name() && found.seed == seed && found.engine == engine_of(binary)
+                found.cell == cell.name() && found.seed == seed && found.engine == source.to_string()
             };
             if report.runs.iter().any(|found| same(found) && found.verdict() == Verdict::Passed) {
                 continue;
             }
             // What is not repeated stays as it was found.
             report.runs.retain(|found| !same(found));
-            let found = one(cell, way, &mut stage, binary, (seed, run), options).await;
+            let found = one(cell, way, &mut stage, source, (seed, run), options).await;
             let verdict = found.verdict();
             progress.say(&format!(
                 "{} run {} seed {seed}: {verdict:?}, {} operations, {} violations, back after {:?} ms, {:.1} s{}",
@@ -113,7 +113,10 @@ pub async fn run(options: &MatrixOptions) -> Result<MatrixReport> {
                 progress.say(&format!("    {:?}: {}", violation.invariant, violation.message));
                 violation.slice.iter().for_each(|line| progress.say(&format!("        {line}")));
             }
-            if !matches!(verdict, Verdict::Passed | Verdict::Void) {
+            if let Some(why) = &found.impossible {
+                progress.say(&format!("    {why}"));
+            }
+            if !matches!(verdict, Verdict::Passed | Verdict::Void | Verdict::Impossible) {
                 progress.say(&format!("    repeat it: {}", found.replay));
                 // What it left behind is nobody else's.
                 stage = None;
@@ -141,39 +144,42 @@ fn earlier(options: &MatrixOptions) -> Result<MatrixReport> {
     Ok(report)
 }
 
-fn engine_of(binary: &ServerBinary) -> String {
-    format!("{} {}", binary.flavour(), binary.version())
-}
-
 /// One run of one cell. The cluster is kept for the next one.
 async fn one(
     cell: &Cell,
     way: &'static [Injection],
     stage: &mut Option<Stage>,
-    binary: &ServerBinary,
+    source: &Source,
     (seed, run): (u64, usize),
     options: &MatrixOptions,
 ) -> CellRun {
     let began = Instant::now();
-    let engine = engine_of(binary);
-    let database = binary.flavour().to_string().to_lowercase();
-    let name = cell.name();
+    let (engine, name) = (source.to_string(), cell.name());
+    let database = source.word();
     let replay = format!("cargo xtask matrix --cells {name} --times 1 --seed {seed} --database {database}");
     let mut found = CellRun { cell: name, run: run + 1, seed, engine, replay, ..CellRun::default() };
     found.injected = way.iter().map(ToString::to_string).collect();
     let work = async {
         if stage.is_none() {
-            *stage = Some(Stage::start(binary.clone(), &cluster(seed)).await.context("start a cluster")?);
+            *stage = Some(Stage::start(source, &cluster(seed)).await.context("start a cluster")?);
         }
         let stage = stage.as_mut().context("it was just started")?;
+        if let Some(Impossible(why)) = inject::impossible(&stage.cluster, way)? {
+            found.impossible = Some(why);
+            return Ok(());
+        }
         play(cell, way, stage, seed, options, &mut found).await
     };
     match tokio::time::timeout(LIMIT, work).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => match error.downcast_ref::<Impossible>() {
-            Some(Impossible(why)) => found.impossible = Some(why.clone()),
-            None => found.broken = Some(format!("{error:#}")),
-        },
+        Ok(Err(error)) => {
+            match error.downcast_ref::<Impossible>() {
+                Some(Impossible(why)) => found.impossible = Some(why.clone()),
+                None => found.broken = Some(format!("{error:#}")),
+            }
+            // A part of it was done: that is nobody else's.
+            *stage = None;
+        }
         Err(_) => found.broken = Some(format!("not over after {LIMIT:?}")),
     }
     found.seconds = began.elapsed().as_secs_f64();

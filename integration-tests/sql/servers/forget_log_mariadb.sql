@@ -1,0 +1,2 @@
+RESET MASTER
+SET GLOBAL gtid_slave_pos = ''
