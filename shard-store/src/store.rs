@@ -91,15 +91,11 @@ pub trait ShardStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<ScanPage, StoreError>;
 
-    /// Deletes what is kept only for a time: request rows of age `requests` or more, tombstones of age `tombstones` or
-    /// more; zero deletes all of them.
+    /// Deletes what is kept only for a time: request rows up to the seq `requests`, tombstones of age `tombstones` or more by
+    /// the server's clock; zero deletes all of these. Which requests are old enough the caller knows by a clock that nobody
+    /// sets.
     /// Works in small transactions; answers how many rows went.
-    async fn purge(
-        &self,
-        shard: ShardId,
-        requests: Duration,
-        tombstones: Duration,
-    ) -> Result<u64, StoreError>;
+    async fn purge(&self, shard: ShardId, requests: Seq, tombstones: Duration) -> Result<u64, StoreError>;
 }
 
 /// A handle to any engine.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rand::Rng as _;
 use tao_leader_follower::ports::RemoteDatabases;
 use tao_schema::Error;
-use tao_schema::ids::{EdgeKey, Epoch, HostGroupId, PrimaryTime, ShardId};
+use tao_schema::ids::{EdgeKey, Epoch, HostGroupId, PrimaryTime, Seq, ShardId};
 use tao_schema::rows::ShardState;
 use tao_shard_store::log::{
     Beat, BeatWriter, Finding, LogPosition, LogTail, ServerLog, SharedDatabase, StoredTopology, Survey,
@@ -220,7 +220,7 @@ impl ShardStore for Connection {
             .await
     }
 
-    async fn purge(&self, shard: ShardId, requests: Duration, tombstones: Duration) -> Stored<u64> {
+    async fn purge(&self, shard: ShardId, requests: Seq, tombstones: Duration) -> Stored<u64> {
         let work = async move |store: Arc<MemoryStore>| store.purge(shard, requests, tombstones).await;
         self.change("purge", work).await
     }

@@ -1,3 +1,3 @@
 -- R3, H5: what was committed since this leader last looked.
-SELECT seq, epoch, at, outcomes FROM request
-WHERE shard = ? AND seq > ? AND seq <= ? AND at >= ? ORDER BY seq LIMIT ?
+SELECT seq, epoch, outcomes FROM request
+WHERE shard = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?

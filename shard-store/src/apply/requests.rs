@@ -1,4 +1,7 @@
 //! A shard's recent requests with their outcomes, so that a retry has one effect (R3).
+//!
+//! How long they are kept is measured by a clock of this machine that nobody sets. By the server's wall clock, a step forward
+//! would take all of them for too old to matter, and the retry of a write of a moment ago would be done a second time.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,7 +10,8 @@ use tao_schema::ids::{Position, RequestId};
 use tao_schema::ops::Outcome;
 
 use super::request_row::RequestRow;
-use super::rows::UnixMillis;
+use tokio::time::Instant;
+
 use crate::write::{MAX_RETRY_AGE, REQUEST_RETENTION, RequestKey, UnitDone};
 
 /// Outcomes that one shard keeps in memory unless told otherwise: some 5 MB.
@@ -31,9 +35,9 @@ pub enum Lookup {
 pub struct RecentRequests {
     known: HashMap<RequestId, Known>,
     /// In the order of recording.
-    order: VecDeque<(UnixMillis, RequestId)>,
-    /// Requests that were recorded at or before this time may be forgotten.
-    forgotten: UnixMillis,
+    order: VecDeque<(Instant, RequestId)>,
+    /// Requests that were recorded at or before this time may be forgotten; `None`: none is.
+    forgotten: Option<Instant>,
     limit: usize,
 }
 
@@ -52,14 +56,15 @@ impl Default for RecentRequests {
 impl RecentRequests {
     /// Keeps at most `limit` outcomes.
     pub fn with_limit(limit: usize) -> Self {
-        Self { known: HashMap::new(), order: VecDeque::new(), forgotten: UnixMillis(0), limit: limit.max(1) }
+        Self { known: HashMap::new(), order: VecDeque::new(), forgotten: None, limit: limit.max(1) }
     }
 
-    /// Notes the outcomes of a committed request row, written `at`. Recording a row again changes nothing.
+    /// Notes the outcomes of a committed request row, at a time that is not before it was written: the present will do.
+    /// Recording a row again changes nothing.
     ///
     /// # Errors
     /// `Corrupt` if the row can't be decoded.
-    pub fn record(&mut self, row: &RequestRow, at: UnixMillis) -> Result<()> {
+    pub fn record(&mut self, row: &RequestRow, at: Instant) -> Result<()> {
         for stored in row.decode()? {
             let mut positions = vec![row.position];
             positions.extend(stored.others);
@@ -76,7 +81,7 @@ impl RecentRequests {
     }
 
     /// What is known of a request at `now`.
-    pub fn lookup(&self, key: RequestKey, now: UnixMillis) -> Lookup {
+    pub fn lookup(&self, key: RequestKey, now: Instant) -> Lookup {
         if let Some(known) = self.known.get(&key.id) {
             return Lookup::Known(UnitDone {
                 positions: known.positions.clone(),
@@ -86,15 +91,15 @@ impl RecentRequests {
             });
         }
         // A first attempt has age zero: nothing of it can have been forgotten.
-        let first_attempt = now.0.saturating_sub(key.age.as_millis() as u64);
-        let maybe_forgotten = !key.age.is_zero() && first_attempt <= self.forgotten.0;
+        let since_forgotten = self.forgotten.map(|forgotten| now.saturating_duration_since(forgotten));
+        let maybe_forgotten = !key.age.is_zero() && since_forgotten.is_some_and(|since| key.age >= since);
         if key.age > MAX_RETRY_AGE || maybe_forgotten { Lookup::TooLate } else { Lookup::New }
     }
 
     /// Forgets what is older than [`REQUEST_RETENTION`] at `now`.
-    pub fn expire(&mut self, now: UnixMillis) {
-        let horizon = now.0.saturating_sub(REQUEST_RETENTION.as_millis() as u64);
-        while self.order.front().is_some_and(|(at, _)| at.0 < horizon) {
+    pub fn expire(&mut self, now: Instant) {
+        let expired = |at: &Instant| now.saturating_duration_since(*at) > REQUEST_RETENTION;
+        while self.order.front().is_some_and(|(at, _)| expired(at)) {
             self.forget_oldest();
         }
     }
@@ -117,7 +122,7 @@ impl RecentRequests {
     fn forget_oldest(&mut self) {
         if let Some((at, id)) = self.order.pop_front() {
             self.known.remove(&id);
-            self.forgotten = self.forgotten.max(at);
+            self.forgotten = self.forgotten.max(Some(at));
         }
     }
 }
@@ -144,12 +149,17 @@ mod tests {
         RequestKey { id: RequestId(id), age }
     }
 
+    fn second(seconds: f64) -> Instant {
+        static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        *START + Duration::from_secs_f64(seconds)
+    }
+
     #[test]
     fn the_first_outcome_stays() {
         let mut recent = RecentRequests::default();
-        recent.record(&row(4, &[1, 2]), UnixMillis(1_000)).unwrap();
-        recent.record(&row(5, &[1]), UnixMillis(2_000)).unwrap();
-        let Lookup::Known(done) = recent.lookup(key(1, Duration::from_secs(1)), UnixMillis(2_000)) else {
+        recent.record(&row(4, &[1, 2]), second(1.0)).unwrap();
+        recent.record(&row(5, &[1]), second(2.0)).unwrap();
+        let Lookup::Known(done) = recent.lookup(key(1, Duration::from_secs(1)), second(2.0)) else {
             panic!("request 1 was recorded");
         };
         assert_eq!((done.positions[0].seq, done.replayed), (Seq(4), true));
@@ -159,17 +169,17 @@ mod tests {
     #[test]
     fn outcomes_live_for_the_retention() {
         let mut recent = RecentRequests::default();
-        recent.record(&row(4, &[1]), UnixMillis(1_000)).unwrap();
-        recent.expire(UnixMillis(1_000 + 120_000));
+        recent.record(&row(4, &[1]), second(1.0)).unwrap();
+        recent.expire(second(121.0));
         assert_eq!(recent.len(), 1);
-        recent.expire(UnixMillis(1_001 + 120_000));
+        recent.expire(second(121.1));
         assert!(recent.is_empty());
     }
 
     #[test]
     fn an_unknown_retry_is_refused_beyond_the_retry_age() {
         let recent = RecentRequests::default();
-        let now = UnixMillis(1 << 40);
+        let now = second(1_000.0);
         assert_eq!(recent.lookup(key(1, MAX_RETRY_AGE), now), Lookup::New);
         assert_eq!(recent.lookup(key(1, MAX_RETRY_AGE + Duration::from_millis(1)), now), Lookup::TooLate);
     }
@@ -177,12 +187,12 @@ mod tests {
     #[test]
     fn a_full_memory_refuses_retries_that_it_may_have_forgotten() {
         let mut recent = RecentRequests::with_limit(1);
-        recent.record(&row(4, &[1]), UnixMillis(10_000)).unwrap();
-        recent.record(&row(5, &[2]), UnixMillis(11_000)).unwrap();
-        let now = UnixMillis(12_000);
+        recent.record(&row(4, &[1]), second(10.0)).unwrap();
+        recent.record(&row(5, &[2]), second(11.0)).unwrap();
+        let now = second(12.0);
         assert_eq!(recent.lookup(key(1, Duration::from_millis(2_500)), now), Lookup::TooLate);
         assert_eq!(recent.lookup(key(3, Duration::from_millis(500)), now), Lookup::New);
-        assert_eq!(recent.lookup(key(4, Duration::ZERO), UnixMillis(10_000)), Lookup::New);
+        assert_eq!(recent.lookup(key(4, Duration::ZERO), second(10.0)), Lookup::New);
         assert!(matches!(recent.lookup(key(2, Duration::from_secs(1)), now), Lookup::Known(_)));
     }
 }

@@ -175,16 +175,16 @@ pub(super) async fn what_is_kept_for_a_time_is_purged(bench: &Bench) -> Verdict 
     let attempt = |age| request(1, age, unit(vec![add(x, text("x"))]));
     bench.write(attempt(Duration::ZERO)).await?;
     for shard in [a, b] {
-        ensure_eq!(bench.one.purge(shard, hour, hour).await?, 0, "rows purged while new on {shard}");
+        ensure_eq!(bench.one.purge(shard, Seq::ZERO, hour).await?, 0, "rows purged while new on {shard}");
     }
     // Still there: the journal keeps old news out.
     ensure_eq!(effects(&bench.write(bring(&added[0])).await?), vec![Effect::Nothing], "old news");
     // An engine may keep a row for each batch, or only for those with requests.
-    let rows = bench.one.purge(a, Duration::ZERO, hour).await?;
+    let rows = bench.one.purge(a, Seq(u64::MAX), hour).await?;
     ensure!(rows >= 1, "no request row was purged");
-    ensure_eq!(bench.one.purge(a, Duration::ZERO, hour).await?, 0, "request rows purged again");
-    ensure_eq!(bench.one.purge(b, hour, Duration::ZERO).await?, 1, "tombstones purged");
-    ensure_eq!(bench.one.purge(b, hour, Duration::ZERO).await?, 0, "tombstones purged again");
+    ensure_eq!(bench.one.purge(a, Seq(u64::MAX), hour).await?, 0, "request rows purged again");
+    ensure_eq!(bench.one.purge(b, Seq::ZERO, Duration::ZERO).await?, 1, "tombstones purged");
+    ensure_eq!(bench.one.purge(b, Seq::ZERO, Duration::ZERO).await?, 0, "tombstones purged again");
     // Gone: a leader that knows only the database takes the retry for new, the old state for news.
     let retry = bench.other.commit(crate::write::Batch { units: vec![attempt(hour / 360)] }).await?;
     ensure_eq!(refusal(&retry.units[0])?.code, ErrorCode::PreconditionFailed, "the forgotten retry");

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use tao_schema::error::Error;
 use tao_schema::ids::{Seq, ShardId};
+use tokio::time::Instant;
 
 use super::database::{LockKey, Rights, RowLock};
 use super::log::Write;
 use super::store::{CommitFault, MemoryStore, check_writable, unavailable};
 use super::tables::Tables;
 use crate::apply::{
-    Admission, Advance, Lock, LockedShard, Locks, Lookup, Plan, ReadSet, RequestRow, UnixMillis, Workspace,
-    lock_set,
+    Admission, Advance, Lock, LockedShard, Locks, Lookup, Plan, ReadSet, RequestRow, Workspace, lock_set,
 };
 use crate::store::{StoreError, StoreErrorKind};
 use crate::write::{Batch, BatchResult, RequestKey};
@@ -36,12 +36,10 @@ impl MemoryStore {
         self.database.may_commit().await;
         let result = BatchResult { changes: plan.changes.clone(), units: std::mem::take(&mut plan.units) };
         let (advances, requests) = (plan.advances.clone(), plan.requests.clone());
-        let mut at = UnixMillis::default();
         // Durable, then visible; the row locks stay held in between.
         self.database
-            .transact(Rights::Client, held, |tables, now| {
+            .transact(Rights::Client, held, |tables, at| {
                 still_locked(tables, &plan)?;
-                at = now;
                 Ok(Some(Write::Batch { plan: Box::new(plan), at }))
             })
             .await?;
@@ -49,7 +47,7 @@ impl MemoryStore {
             // What this store has seen stays as it was, so that the next commit loads the batch's request rows.
             return Err(uncertain());
         }
-        self.record(&advances, &requests, at)?;
+        self.record(&advances, &requests)?;
         Ok(result)
     }
 
@@ -89,9 +87,9 @@ impl MemoryStore {
             locks.insert(shard, lock);
         }
         for row in locks.held() {
-            self.catch_up(&state.tables, row, now)?;
+            self.catch_up(&state.tables, row)?;
         }
-        let admission = Admission::of(units, &locks, |shard, key| self.lookup(shard, key, now));
+        let admission = Admission::of(units, &locks, |shard, key| self.lookup(shard, key));
         let reads = ReadSet::of(units, &admission, &locks);
         let mut workspace = Workspace::new(&locks, &reads, now);
         state.tables.load(&reads, &mut workspace);
@@ -99,7 +97,8 @@ impl MemoryStore {
     }
 
     /// Loads the request rows that others have committed since this store last saw the shard (R3).
-    fn catch_up(&self, tables: &Tables, row: &LockedShard, now: UnixMillis) -> Result<(), StoreError> {
+    fn catch_up(&self, tables: &Tables, row: &LockedShard) -> Result<(), StoreError> {
+        let now = Instant::now();
         let mut seen = self.seen.lock();
         let seen = seen.entry(row.shard).or_default();
         if seen.seq.is_some_and(|seq| seq > row.seq) {
@@ -109,10 +108,9 @@ impl MemoryStore {
         }
         let from = seen.seq.map_or(Seq::ZERO, Seq::next);
         if from <= row.seq {
-            for (request, at) in
-                tables.requests.range((row.shard, from)..=(row.shard, row.seq)).map(|(_, r)| r)
-            {
-                seen.requests.record(request, *at).map_err(damaged)?;
+            let rows = tables.requests.range((row.shard, from)..=(row.shard, row.seq));
+            for (request, _) in rows.map(|(_, row)| row) {
+                seen.requests.record(request, now).map_err(damaged)?;
             }
             seen.seq = Some(row.seq);
         }
@@ -120,17 +118,13 @@ impl MemoryStore {
         Ok(())
     }
 
-    fn lookup(&self, shard: ShardId, key: RequestKey, now: UnixMillis) -> Lookup {
-        self.seen.lock().entry(shard).or_default().requests.lookup(key, now)
+    fn lookup(&self, shard: ShardId, key: RequestKey) -> Lookup {
+        self.seen.lock().entry(shard).or_default().requests.lookup(key, Instant::now())
     }
 
     /// The batch is committed for certain: remembers it without reading it back.
-    fn record(
-        &self,
-        advances: &[Advance],
-        requests: &[RequestRow],
-        now: UnixMillis,
-    ) -> Result<(), StoreError> {
+    fn record(&self, advances: &[Advance], requests: &[RequestRow]) -> Result<(), StoreError> {
+        let now = Instant::now();
         let mut seen = self.seen.lock();
         for row in requests {
             let seen = seen.entry(row.position.shard).or_default();

@@ -204,20 +204,14 @@ impl ShardStore for MemoryStore {
         self.database.state().tables.scan(shard, table, after, limit).map_err(rejected)
     }
 
-    async fn purge(
-        &self,
-        shard: ShardId,
-        requests: Duration,
-        tombstones: Duration,
-    ) -> Result<u64, StoreError> {
+    async fn purge(&self, shard: ShardId, requests: Seq, tombstones: Duration) -> Result<u64, StoreError> {
         self.check_reachable()?;
         let mut gone = 0;
         self.database
             .transact(Rights::Client, Vec::new(), |tables, now| {
                 let horizon = |age: Duration| now.0.saturating_sub(age.as_millis() as u64);
-                let (requests_until, tombstones_until) = (horizon(requests), horizon(tombstones));
-                let of_shard = (shard, Seq::ZERO)..=(shard, Seq(u64::MAX));
-                let requests = tables.requests.range(of_shard).filter(|(_, (_, at))| at.0 <= requests_until);
+                let tombstones_until = horizon(tombstones);
+                let requests = tables.requests.range((shard, Seq::ZERO)..=(shard, requests));
                 let requests: Vec<_> = requests.map(|(key, _)| *key).collect();
                 let expired = tables
                     .tombstones

@@ -138,11 +138,11 @@ async fn set_state(
 pub(super) async fn purge(
     inner: &Inner,
     shard: ShardId,
-    requests: Duration,
+    requests: Seq,
     tombstones: Duration,
 ) -> Result<u64, StoreError> {
     let millis = |time: Duration| time.min(LONGEST_KEPT).as_millis() as u64;
-    let gone = purge_requests(inner, shard, millis(requests)).await?;
+    let gone = purge_requests(inner, shard, requests).await?;
     if tombstones >= LONGEST_KEPT {
         // None can be that old, and a look at each costs.
         return Ok(gone);
@@ -150,10 +150,10 @@ pub(super) async fn purge(
     Ok(gone + purge_tombstones(inner, shard, millis(tombstones)).await?)
 }
 
-async fn purge_requests(inner: &Inner, shard: ShardId, keep: u64) -> Result<u64, Failure> {
+async fn purge_requests(inner: &Inner, shard: ShardId, up_to: Seq) -> Result<u64, Failure> {
     let mut gone = 0;
     loop {
-        let end = inner.readers.query(&EXPIRED_REQUESTS, (keep, shard.0, PURGE_ROWS)).await?;
+        let end = inner.readers.query(&EXPIRED_REQUESTS, (shard.0, up_to.0, PURGE_ROWS)).await?;
         let end = inner.readers.read(&EXPIRED_REQUESTS, end, |row| row.optional_u64())?;
         let Some(Some(end)) = end.first().copied() else { return Ok(gone) };
         let deleted = delete(inner, &DELETE_REQUESTS, (shard.0, end).into()).await?;

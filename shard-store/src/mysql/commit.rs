@@ -116,7 +116,7 @@ pub(super) async fn commit(inner: &Inner, batch: &Batch) -> Result<BatchResult, 
     let sent = lease.commit().await;
     finish(inner, lease, sent, (first.shard, first.new_seq, nonce)).await?;
     inner.timings.lap(Phase::Commit, &mut clock);
-    remember(inner, &plan, held.now)?;
+    remember(inner, &plan)?;
     Ok(plan.into_result())
 }
 
@@ -281,9 +281,9 @@ async fn run(
     // caught up when they are next asked about.
     let asked: BTreeSet<ShardId> = units.iter().map(|unit| unit.shard).collect();
     for row in held.locks.held().filter(|row| asked.contains(&row.shard)) {
-        catch_up(inner, lease, row, held.now).await?;
+        catch_up(inner, lease, row).await?;
     }
-    let lookup = |shard, key| inner.memory.lookup(shard, key, held.now);
+    let lookup = |shard, key| inner.memory.lookup(shard, key);
     let admission = Admission::of(units, &held.locks, lookup);
     let set = ReadSet::of(units, &admission, &held.locks);
     let mut workspace = Workspace::new(&held.locks, &set, held.now);
@@ -301,10 +301,10 @@ async fn run(
 }
 
 /// After a certain commit: the requests it answers from now on.
-fn remember(inner: &Inner, plan: &Plan, now: UnixMillis) -> Result<(), StoreError> {
+fn remember(inner: &Inner, plan: &Plan) -> Result<(), StoreError> {
     for change in &plan.changes {
         let row = plan.requests.iter().find(|row| row.position.shard == change.shard);
-        inner.memory.committed(change.position(), row, now)?;
+        inner.memory.committed(change.position(), row)?;
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mysql_async::Opts;
 use tao_schema::error::Error;
-use tao_schema::ids::{EdgeKey, Epoch, ShardId};
+use tao_schema::ids::{EdgeKey, Epoch, Seq, ShardId};
 use tao_schema::rows::ShardState;
 
 pub use self::commit::PhaseTimes;
@@ -261,12 +261,7 @@ impl ShardStore for MySqlStore {
         scan::scan(&self.inner, shard, table, after, limit).await
     }
 
-    async fn purge(
-        &self,
-        shard: ShardId,
-        requests: Duration,
-        tombstones: Duration,
-    ) -> Result<u64, StoreError> {
+    async fn purge(&self, shard: ShardId, requests: Seq, tombstones: Duration) -> Result<u64, StoreError> {
         admin::purge(&self.inner, shard, requests, tombstones).await
     }
 }

@@ -2,19 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tao_schema::ids::{Epoch, Position, Seq, ShardId};
+use tokio::time::Instant;
 
 use super::Inner;
 use super::connection::Lease;
 use super::error::Failure;
 use super::statements::{REQUESTS_BETWEEN, SHARDS_AND_CLOCK, STEPS};
-use crate::apply::{LockedShard, Lookup, RecentRequests, RequestRow, UnixMillis};
+use crate::apply::{LockedShard, Lookup, RecentRequests, RequestRow};
 use crate::store::{StoreError, StoreErrorKind};
-use crate::write::{REQUEST_RETENTION, RequestKey};
+use crate::write::RequestKey;
 
 /// Outcomes kept for all shards together: some 150 MB at the very most.
 const OUTCOMES: usize = 1 << 20;
@@ -44,8 +45,8 @@ struct Remembered {
     requests: RecentRequests,
 }
 
-/// Request rows that a statement answered, with their times.
-type Rows = Vec<(RequestRow, UnixMillis)>;
+/// Request rows that a statement answered.
+type Rows = Vec<RequestRow>;
 
 impl Default for Memory {
     fn default() -> Self {
@@ -61,7 +62,8 @@ impl Memory {
     }
 
     /// What is known of a request. The caller holds the shard's row and has called [`catch_up`].
-    pub(super) fn lookup(&self, shard: ShardId, key: RequestKey, now: UnixMillis) -> Lookup {
+    pub(super) fn lookup(&self, shard: ShardId, key: RequestKey) -> Lookup {
+        let now = Instant::now();
         let shards = self.shards.lock();
         match shards.of.get(&shard) {
             Some(known) => known.requests.lookup(key, now),
@@ -72,12 +74,8 @@ impl Memory {
 
     /// Notes what a transaction committed. Everything up to `position` is known now only if everything up to the seq
     /// before was: not so on a shard that was locked for the other side of a pair alone, which nobody caught up.
-    pub(super) fn committed(
-        &self,
-        position: Position,
-        row: Option<&RequestRow>,
-        now: UnixMillis,
-    ) -> Result<(), StoreError> {
+    pub(super) fn committed(&self, position: Position, row: Option<&RequestRow>) -> Result<(), StoreError> {
+        let now = Instant::now();
         let mut shards = self.shards.lock();
         // Of another epoch, or forgotten meanwhile: whoever needs it loads it.
         if let Some(known) = shards.of.get_mut(&position.shard)
@@ -125,8 +123,10 @@ impl Memory {
         if known.epoch != position.epoch || from > known.seq {
             return Ok(());
         }
-        for (row, at) in rows {
-            known.requests.record(row, *at).map_err(damaged)?;
+        // When they were written, only the server's clock says, which may have been set since: not later than now.
+        let now = Instant::now();
+        for row in rows {
+            known.requests.record(row, now).map_err(damaged)?;
         }
         known.seq = known.seq.max(position.seq);
         Ok(())
@@ -135,11 +135,11 @@ impl Memory {
 
 impl Shards {
     /// Forgets shards that have had no request for the retention: what little there is can be loaded again.
-    fn sweep(&mut self, now: UnixMillis) {
+    fn sweep(&mut self, now: Instant) {
         if self.swept.elapsed() < SWEEP {
             return;
         }
-        self.swept = Instant::now();
+        self.swept = now;
         self.of.retain(|_, known| {
             known.requests.expire(now);
             !known.requests.is_empty()
@@ -179,7 +179,7 @@ impl From<LoadError> for StoreError {
 }
 
 /// Loads what is kept of shards that are not known yet, before their rows are locked, so that a takeover holds no
-/// lock while it reads two minutes of requests.
+/// lock while it reads minutes of requests.
 pub(super) async fn preload(inner: &Inner, lease: &mut Lease, shards: &[ShardId]) -> Result<(), LoadError> {
     let unknown: Vec<ShardId> = {
         let known = inner.memory.shards.lock();
@@ -190,57 +190,45 @@ pub(super) async fn preload(inner: &Inner, lease: &mut Lease, shards: &[ShardId]
         let rows = lease.rows_of(SHARDS_AND_CLOCK.name, text, params).await?;
         let rows = inner.writers.read(&SHARDS_AND_CLOCK, rows, |row| {
             let (shard, epoch, seq) = (row.shard()?, row.epoch()?, row.seq()?);
-            Ok((Position { shard, epoch, seq }, UnixMillis(row.u64()?)))
+            Ok(Position { shard, epoch, seq })
         })?;
-        for (position, now) in rows {
-            load(inner, lease, Seq::ZERO, position, now).await?;
+        for position in rows {
+            load(inner, lease, Seq::ZERO, position).await?;
         }
     }
     Ok(())
 }
 
 /// Step 3 of a commit: what others committed since this store last looked. The rows are locked.
-pub(super) async fn catch_up(
-    inner: &Inner,
-    lease: &mut Lease,
-    row: &LockedShard,
-    now: UnixMillis,
-) -> Result<(), StoreError> {
+pub(super) async fn catch_up(inner: &Inner, lease: &mut Lease, row: &LockedShard) -> Result<(), StoreError> {
     let position = Position { shard: row.shard, epoch: row.epoch, seq: row.seq };
     for _ in 0..CATCH_UPS {
         let Some(from) = inner.memory.missing_from(row.shard, row.epoch, row.seq) else { return Ok(()) };
-        load(inner, lease, from, position, now).await?;
+        load(inner, lease, from, position).await?;
     }
     let message =
         format!("{}: the requests of shard {} changed while they were loaded", inner.server, row.shard);
     Err(StoreError::new(StoreErrorKind::Unavailable, message))
 }
 
-/// Loads rows `(from, to.seq]` that are within the retention, a page at a time.
-async fn load(
-    inner: &Inner,
-    lease: &mut Lease,
-    from: Seq,
-    to: Position,
-    now: UnixMillis,
-) -> Result<(), LoadError> {
-    let horizon = now.0.saturating_sub(REQUEST_RETENTION.as_millis() as u64);
+/// Loads rows `(from, to.seq]`, a page at a time: all that there are, because no clock can be believed that says which of
+/// them don't matter any more. A purge bounds them.
+async fn load(inner: &Inner, lease: &mut Lease, from: Seq, to: Position) -> Result<(), LoadError> {
     let shard = to.shard;
     let mut after = from;
     loop {
-        let params = (shard.0, after.0, to.seq.0, horizon, PAGE as u64);
+        let params = (shard.0, after.0, to.seq.0, PAGE as u64);
         let rows = lease
             .map(&REQUESTS_BETWEEN, params, |row| {
                 let (seq, epoch) = (row.seq()?, row.epoch()?);
-                let at = UnixMillis(row.u64()?);
                 let body = Bytes::from(row.bytes()?);
-                Ok((RequestRow { position: Position { shard, epoch, seq }, body }, at))
+                Ok(RequestRow { position: Position { shard, epoch, seq }, body })
             })
             .await?;
-        let last = rows.last().map(|(row, _)| row.position.seq);
+        let last = rows.last().map(|row| row.position.seq);
         let full = rows.len() == PAGE;
         // A batch of bookkeeping has a row without outcomes: it only names its batch (R4).
-        let rows: Rows = rows.into_iter().filter(|(row, _)| !row.body.is_empty()).collect();
+        let rows: Rows = rows.into_iter().filter(|row| !row.body.is_empty()).collect();
         match last.filter(|_| full) {
             Some(last) => {
                 inner.memory.loaded(after, Position { seq: last, ..to }, &rows)?;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tao_schema::Error;
-use tao_schema::ids::{EdgeKey, Epoch, PrimaryTime, ShardId};
+use tao_schema::ids::{EdgeKey, Epoch, PrimaryTime, Seq, ShardId};
 use tao_schema::rows::ShardState;
 use tao_shard_store::ShardStore;
 use tao_shard_store::log::{
@@ -175,12 +175,7 @@ impl ShardStore for LazyDatabase {
         self.reach().await?.scan(shard, table, after, limit).await
     }
 
-    async fn purge(
-        &self,
-        shard: ShardId,
-        requests: Duration,
-        tombstones: Duration,
-    ) -> Result<u64, StoreError> {
+    async fn purge(&self, shard: ShardId, requests: Seq, tombstones: Duration) -> Result<u64, StoreError> {
         self.reach().await?.purge(shard, requests, tombstones).await
     }
 }

@@ -21,7 +21,7 @@ use prometheus_client::registry::Registry;
 use tao_schema::fields::EncodedFields;
 use tao_schema::graph_schema::GraphSchema;
 use tao_schema::ids::{
-    AssocType, EdgeKey, Epoch, HostGroupId, ListKey, ObjectId, Position, RequestId, ShardId, Time,
+    AssocType, EdgeKey, Epoch, HostGroupId, ListKey, ObjectId, Position, RequestId, Seq, ShardId, Time,
 };
 use tao_schema::ops::{
     Answer, Demand, FillKey, FillReply, FillRequest, ReadOp, ReadReply, ReadRequest, WriteOp, WriteRequest,
@@ -313,7 +313,7 @@ impl ShardStore for Gate {
     async fn purge(
         &self,
         shard: ShardId,
-        requests: Duration,
+        requests: Seq,
         tombstones: Duration,
     ) -> std::result::Result<u64, StoreError> {
         self.store.purge(shard, requests, tombstones).await

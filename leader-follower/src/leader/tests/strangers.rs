@@ -85,12 +85,16 @@ async fn h33_old_request_rows_are_removed() {
     let node = world.start("leader-1").await;
     let shard = world.shard_of("leader-1", 0);
     node.write(add(object(shard, 1), FOLLOWS, object(shard, 2), 1)).await.unwrap();
-    tokio::time::sleep(world.options.purge_every * 2).await;
-    let rows = async || store.purge(shard, Duration::ZERO, Duration::ZERO).await.unwrap();
+    let rows = async || {
+        MemoryStore::open(&world.databases[0]).purge(shard, Seq(u64::MAX), Duration::ZERO).await.unwrap()
+    };
+    // Seed 44462 of the simulation: a server's wall clock that is set forward makes nothing old.
     clock.fetch_add(3_600_000, Ordering::SeqCst);
     tokio::time::sleep(world.options.purge_every * 2).await;
-    assert_eq!(rows().await, 0, "the leader had removed it");
+    assert_eq!(rows().await, 1, "it is young");
     node.write(add(object(shard, 1), FOLLOWS, object(shard, 3), 1)).await.unwrap();
+    tokio::time::sleep(world.options.purge_every * 6).await;
+    node.write(add(object(shard, 1), FOLLOWS, object(shard, 4), 1)).await.unwrap();
     tokio::time::sleep(world.options.purge_every * 2).await;
-    assert_eq!(rows().await, 1, "what is new stays");
+    assert_eq!(rows().await, 1, "the old one is gone, what is new stays");
 }

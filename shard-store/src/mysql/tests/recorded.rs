@@ -78,12 +78,7 @@ impl ShardStore for Recorded {
         self.store.scan(shard, table, after, limit).await
     }
 
-    async fn purge(
-        &self,
-        shard: ShardId,
-        requests: Duration,
-        tombstones: Duration,
-    ) -> Result<u64, StoreError> {
+    async fn purge(&self, shard: ShardId, requests: Seq, tombstones: Duration) -> Result<u64, StoreError> {
         self.store.purge(shard, requests, tombstones).await
     }
 }
