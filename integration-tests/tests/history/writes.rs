@@ -59,6 +59,22 @@ fn a_write_lost_by_a_promotion_is_refused_where_nothing_may_be_lost() {
     assert_eq!((world.judge().lost, world.truth.lost().count()), (1, 1));
 }
 
+/// Seed 60563 of the simulation: an attempt at the new primary, whose answer was lost, and one at the old primary, which
+/// acknowledged it and was deposed.
+#[test]
+fn a_write_that_a_deposed_primary_acknowledged_may_stand_by_another_attempt() {
+    let mut world = World::new();
+    world.rules.lossless = false;
+    let ann = user(S1, 1);
+    world.add_user(ann, 10, at(S1, 1, 1));
+    world.epoch(S1, 2, 1);
+    world.change(at(S1, 2, 1), vec![object(ann, Seq(1), 10)]);
+    world.accepted(Invariant::I1);
+    // What nobody asked for is still found.
+    world.change(at(S1, 2, 2), vec![object(user(S1, 2), Seq(2), 11)]);
+    assert!(world.refused(Invariant::I1).contains("nobody asked for"));
+}
+
 /// Applied, the answer lost, deleted by another, and applied again by the retry (H5).
 #[test]
 fn a_retry_that_is_applied_twice_is_refused() {

@@ -162,12 +162,21 @@ pub(super) struct Touched<'a> {
 }
 
 impl<'a> Touched<'a> {
-    pub(super) fn of(operations: &'a [Operation], schema: &GraphSchema) -> Self {
+    /// `is_lost`: whether a promotion has cut off what was written at a position.
+    pub(super) fn of(
+        operations: &'a [Operation],
+        schema: &GraphSchema,
+        is_lost: impl Fn(&Position) -> bool,
+    ) -> Self {
         let mut touched = Self::default();
         for operation in operations {
             let Call::Write(request) = &operation.call else { continue };
             match &operation.result {
                 Ok(Reply::Write(reply)) => {
+                    // Two primaries took an attempt each: the one that answered was deposed, the other's stands.
+                    if reply.positions.iter().any(&is_lost) {
+                        touched.maybe(operation, &request.ops, schema);
+                    }
                     for (op, outcome) in request.ops.iter().zip(&reply.outcomes) {
                         let facts = facts(op, Some(outcome), schema).into_iter().flatten();
                         for fact in facts.filter(|fact| !fact.nothing) {

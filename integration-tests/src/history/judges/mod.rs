@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tao_schema::graph_schema::GraphSchema;
-use tao_schema::ids::ShardId;
+use tao_schema::ids::{Position, ShardId};
 
 pub use self::caches::{Cached, CachedContent, judge_caches};
 pub use self::check::judge_check;
@@ -115,7 +115,9 @@ impl<'t> Judges<'t> {
     /// shards is left to the other parts.
     pub fn operations(&self, operations: &[Operation], part: Part) -> Judgement {
         let mut court = self.court(operations, part);
-        let touched = Touched::of(operations, &self.rules.schema);
+        let is_lost =
+            |at: &Position| self.truth.shard(at.shard).is_some_and(|log| log.is_lost((at.epoch, at.seq)));
+        let touched = Touched::of(operations, &self.rules.schema, is_lost);
         court.reads();
         court.demands();
         court.sessions();
