@@ -6,6 +6,7 @@ pub mod conformance;
 pub mod fleet;
 pub mod log;
 pub mod memory;
+pub mod moves;
 pub mod mysql;
 pub mod replication;
 pub mod store;

@@ -7,6 +7,7 @@ use tao_schema::ids::{EdgeKey, PrimaryTime, Seq, ShardId};
 use tao_schema::rows::{EpochStart, ShardChange, ShardState};
 use tokio::time::Instant;
 
+use super::moves::Moved;
 use crate::apply::{LockedShard, Plan, UnixMillis};
 use crate::log::{Beat, LogPosition, StoredTopology, TailEvent};
 
@@ -51,6 +52,7 @@ pub(super) enum Write {
         time: PrimaryTime,
     },
     Topology(StoredTopology),
+    Moved(Box<Moved>),
 }
 
 impl Write {
@@ -78,15 +80,16 @@ impl Write {
             }
             Self::Beat { beat, time } => vec![TailEvent::Beat { beat: *beat, time: *time }],
             Self::Topology(topology) => vec![TailEvent::Topology { version: topology.version }],
+            Self::Moved(moved) => moved.events(),
         }
     }
 }
 
-fn epoch_event(row: &LockedShard, first_seq: Seq) -> TailEvent {
+pub(super) fn epoch_event(row: &LockedShard, first_seq: Seq) -> TailEvent {
     TailEvent::Epoch { shard: row.shard, start: EpochStart { epoch: row.epoch, first_seq } }
 }
 
-fn state_event(row: &LockedShard) -> TailEvent {
+pub(super) fn state_event(row: &LockedShard) -> TailEvent {
     let change = ShardChange { shard: row.shard, epoch: row.epoch, seq: row.seq, items: Vec::new() };
     TailEvent::Change { change: Arc::new(change), state: row.state }
 }

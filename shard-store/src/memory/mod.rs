@@ -12,6 +12,8 @@ mod database;
 mod epochs;
 mod faults;
 mod log;
+mod moves;
+mod raw;
 mod read;
 mod replication;
 mod server_log;

@@ -12,6 +12,7 @@ use crate::apply::{
     CountRow, EdgeRow, LockedShard, Mutations, OutboxRow, Plan, ReadSet, RequestRow, Tombstone, UnixMillis,
     Workspace,
 };
+use crate::moves::{MoveId, MoveRecord};
 use crate::store::ShardRow;
 
 /// Every table of a database server, by primary key.
@@ -32,6 +33,7 @@ pub(super) struct Tables {
     pub(super) beats: BTreeMap<u64, (u64, PrimaryTime)>,
     /// By version.
     pub(super) topologies: BTreeMap<u64, String>,
+    pub(super) moves: BTreeMap<(ShardId, MoveId), MoveRecord>,
 }
 
 impl Tables {
@@ -79,6 +81,7 @@ impl Tables {
             Write::Topology(topology) => {
                 self.topologies.insert(topology.version, topology.toml.clone());
             }
+            Write::Moved(moved) => self.write_moved(moved),
         }
     }
 
@@ -113,16 +116,25 @@ impl Tables {
 
     fn apply_edges(&mut self, edges: &Mutations<EdgeKey, EdgeRow>) {
         for (edge, row) in &edges.puts {
-            let old = self.edges.insert(*edge, row.clone());
-            if let Some(old) = old {
-                self.newest.remove(&place(*edge, &old));
-            }
-            self.newest.insert(place(*edge, row));
+            self.put_edge(*edge, row.clone());
         }
         for edge in &edges.deletes {
-            if let Some(old) = self.edges.remove(edge) {
-                self.newest.remove(&place(*edge, &old));
-            }
+            self.delete_edge(*edge);
+        }
+    }
+
+    pub(super) fn put_edge(&mut self, edge: EdgeKey, row: EdgeRow) {
+        self.newest.insert(place(edge, &row));
+        if let Some(old) = self.edges.insert(edge, row.clone())
+            && place(edge, &old) != place(edge, &row)
+        {
+            self.newest.remove(&place(edge, &old));
+        }
+    }
+
+    pub(super) fn delete_edge(&mut self, edge: EdgeKey) {
+        if let Some(old) = self.edges.remove(&edge) {
+            self.newest.remove(&place(edge, &old));
         }
     }
 }

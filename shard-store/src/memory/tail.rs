@@ -117,7 +117,7 @@ fn take(
     Ok((!events.is_empty()).then_some(events))
 }
 
-fn ended(database: &MemoryDatabase, lost: Lost) -> TailError {
+pub(super) fn ended(database: &MemoryDatabase, lost: Lost) -> TailError {
     let source = &database.0.source;
     match lost {
         Lost::Broken => {

@@ -24,7 +24,14 @@ pub(super) struct Migration {
 pub(super) const KNOWN: &[Migration] = &[
     Migration { version: 1, name: "0001_tables", text: include_str!("../../sql/migrations/0001_tables.sql") },
     Migration { version: 2, name: "0002_log", text: include_str!("../../sql/migrations/0002_log.sql") },
+    Migration { version: 3, name: "0003_moves", text: include_str!("../../sql/migrations/0003_moves.sql") },
 ];
+
+/// Names the form of the tables that this program makes, and that every open database has.
+pub(super) fn schema() -> String {
+    let all: String = KNOWN.iter().map(Migration::checksum).collect();
+    format!("{} {:016x}", KNOWN.len(), xxh3_64(all.as_bytes()))
+}
 
 impl Migration {
     fn checksum(&self) -> String {

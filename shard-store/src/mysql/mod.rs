@@ -11,6 +11,7 @@
 //! | `read`, `scan` | snapshots with their positions (R12) |
 //! | `admin` | shard rows, states, purge |
 //! | `log` | the binlog: heartbeats, and the tail (R8, R9) |
+//! | `moves` | this server's part in moves of shards (R25) |
 
 mod admin;
 mod batch_read;
@@ -22,6 +23,7 @@ mod dialect;
 mod error;
 mod log;
 mod migrate;
+mod moves;
 mod options;
 mod read;
 mod recent;

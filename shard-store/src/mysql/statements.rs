@@ -103,6 +103,38 @@ statements! {
     LOG_MYSQL = "preflight/log_mysql";
     REPLICA_MARIADB = "preflight/replica_mariadb";
     REPLICA_MYSQL = "preflight/replica_mysql";
+
+    MOVE_PAGE_OBJECT = "moves/page_object";
+    MOVE_PAGE_ASSOC = "moves/page_assoc";
+    MOVE_PAGE_ASSOC_COUNT = "moves/page_assoc_count";
+    MOVE_PAGE_OUTBOX = "moves/page_outbox";
+    MOVE_PAGE_TOMBSTONE = "moves/page_tombstone";
+    MOVE_PAGE_REQUEST = "moves/page_request";
+    MOVE_PAGE_EPOCH_HISTORY = "moves/page_epoch_history";
+    MOVE_SIZES_OBJECT = "moves/sizes_object";
+    MOVE_SIZES_ASSOC = "moves/sizes_assoc";
+    MOVE_SIZES_OUTBOX = "moves/sizes_outbox";
+    MOVE_SIZES_REQUEST = "moves/sizes_request";
+    MOVE_RANGE_OBJECT = "moves/range_object";
+    MOVE_RANGE_ASSOC = "moves/range_assoc";
+    MOVE_RANGE_ASSOC_COUNT = "moves/range_assoc_count";
+    MOVE_RANGE_OUTBOX = "moves/range_outbox";
+    MOVE_RANGE_TOMBSTONE = "moves/range_tombstone";
+    MOVE_RANGE_REQUEST = "moves/range_request";
+    MOVE_RANGE_EPOCH_HISTORY = "moves/range_epoch_history";
+    MOVE_PUT_REQUESTS = "moves/put_requests";
+    MOVE_PUT_HISTORY = "moves/put_history";
+    MOVE_DELETE_REQUESTS = "moves/delete_requests";
+    MOVE_DELETE_HISTORY = "moves/delete_history";
+    MOVE_DELETE_COUNTS = "moves/delete_counts";
+    MOVE_INSERT_SHARD = "moves/insert_shard";
+    MOVE_UPDATE_SHARD = "moves/update_shard";
+    MOVE_INSERT_RECORD = "moves/insert_record";
+    MOVE_UPDATE_RECORD = "moves/update_record";
+    MOVE_RECORDS = "moves/records";
+    MOVE_RECORDS_LOCKED = "moves/records_locked";
+    MOVE_ANY_ROWS = "moves/any_rows";
+    MOVE_COUNT_ROWS = "moves/count_rows";
 }
 
 /// How often the part in braces may be repeated. Steps of half and a third keep both the number of prepared statements

@@ -4,8 +4,8 @@ use mysql_async::Params;
 use tao_schema::ids::ShardId;
 
 use super::statements::{
-    ADVANCE_SHARDS, CREATE_HISTORY, CREATE_SHARDS, LOCK_SHARDS_SKIP, PUT_COUNTS, PUT_EDGES, PUT_OBJECTS,
-    PUT_OUTBOX, PUT_REQUESTS, PUT_TOMBSTONES, SHARDS_AND_CLOCK, STEPS, Sized,
+    ADVANCE_SHARDS, CREATE_HISTORY, CREATE_SHARDS, LOCK_SHARDS_SKIP, MOVE_PUT_HISTORY, MOVE_PUT_REQUESTS,
+    PUT_COUNTS, PUT_EDGES, PUT_OBJECTS, PUT_OUTBOX, PUT_REQUESTS, PUT_TOMBSTONES, SHARDS_AND_CLOCK, STEPS, Sized,
 };
 
 /// Texts of the statements that repeat a part.
@@ -21,6 +21,8 @@ pub(super) struct Templates {
     pub(super) tombstones: Sized,
     pub(super) outbox: Sized,
     pub(super) requests: Sized,
+    pub(super) moved_requests: Sized,
+    pub(super) moved_history: Sized,
 }
 
 impl Templates {
@@ -37,6 +39,8 @@ impl Templates {
             tombstones: Sized::new(&PUT_TOMBSTONES),
             outbox: Sized::new(&PUT_OUTBOX),
             requests: Sized::new(&PUT_REQUESTS),
+            moved_requests: Sized::new(&MOVE_PUT_REQUESTS),
+            moved_history: Sized::new(&MOVE_PUT_HISTORY),
         }
     }
 }

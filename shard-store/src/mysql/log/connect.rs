@@ -1,16 +1,20 @@
 //! Where a tail starts, and the connection that the server sends its log over.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, GnoInterval, Sid};
+use tao_schema::ids::ShardId;
 
 use super::super::Inner;
 use super::super::admin;
 use super::super::dialect::Flavour;
 use super::super::statements::{TAIL_MARIADB, TAIL_MYSQL};
 use super::decoder::Decoder;
+use super::harvest::Harvest;
+use super::raw::{RawKnown, RawRows};
 use super::state;
 use super::table::Databases;
 use super::tail::{MySqlTail, failed};
@@ -43,15 +47,7 @@ pub(in crate::mysql) async fn open(
     let known = unreadable(inner).await.map_err(unavailable)?;
     match start {
         TailStart::After(position) => {
-            let executed = state::executed(inner).await.map_err(unavailable)?;
-            if !executed.covers(&position) {
-                let message = format!(
-                    "{}: has not executed {}: it is behind, or of another history",
-                    inner.server,
-                    position.without(&executed)
-                );
-                return Err(TailError::new(TailErrorKind::PositionLost, message));
-            }
+            executed_by(inner, &position).await?;
             open_at(inner, position, known, server_id).await
         }
         TailStart::Back(_) if planted(Bug::StartAtPresent) => {
@@ -97,12 +93,38 @@ async fn candidates(inner: &Inner, back: Duration) -> Result<Vec<LogPosition>, S
     Ok(candidates)
 }
 
-async fn open_at(
+/// Opens the log of one shard's rows, see [`crate::moves::ShardMover::raw_tail`].
+pub(in crate::mysql) async fn open_raw(
+    inner: &Inner,
+    shard: ShardId,
+    position: LogPosition,
+) -> Result<MySqlTail<RawRows>, TailError> {
+    executed_by(inner, &position).await?;
+    open_at(inner, position, RawKnown::of(shard), random_id()).await
+}
+
+/// Checks that the server has all of `position`: from further on, it has nothing to tell.
+async fn executed_by(inner: &Inner, position: &LogPosition) -> Result<(), TailError> {
+    let executed = state::executed(inner)
+        .await
+        .map_err(|error| TailError::new(TailErrorKind::Disconnected, error.message))?;
+    if executed.covers(position) {
+        return Ok(());
+    }
+    let message = format!(
+        "{}: has not executed {}: it is behind, or of another history",
+        inner.server,
+        position.without(&executed)
+    );
+    Err(TailError::new(TailErrorKind::PositionLost, message))
+}
+
+async fn open_at<H: Harvest>(
     inner: &Inner,
     position: LogPosition,
-    known: Known,
+    known: H::Known,
     server_id: u32,
-) -> Result<MySqlTail, TailError> {
+) -> Result<MySqlTail<H>, TailError> {
     let limit = inner.options.connect_timeout;
     let stream = match tokio::time::timeout(limit, request(inner, &position, server_id)).await {
         Ok(Ok(stream)) => stream,
@@ -112,9 +134,15 @@ async fn open_at(
             return Err(TailError::new(TailErrorKind::Disconnected, message));
         }
     };
-    let databases = Databases::of(&inner.options.database);
+    let databases = Databases::of(&inner.options.database).all_tables(H::ALL_TABLES);
     let decoder = Decoder::new(databases, inner.options.tail_transaction_bytes, position, known);
-    let mut tail = MySqlTail::new(stream, decoder, inner.server.clone(), inner.log.clone());
+    // What a tail for a move does not understand is no reason for a leader's to start behind it.
+    let log = if H::ALL_TABLES {
+        Arc::new(state::State::new(&inner.options.database))
+    } else {
+        inner.log.clone()
+    };
+    let mut tail = MySqlTail::new(stream, decoder, inner.server.clone(), log);
     // What can't be had is refused now.
     tail.start().await?;
     Ok(tail)

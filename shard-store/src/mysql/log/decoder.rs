@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use super::Bad;
+use super::harvest::Harvest;
 use super::query::{Statement, judge};
 use super::rows::{NO_TABLE, RowsEvent};
 use super::table::{Databases, Kind};
-use super::transaction::{Known, Transaction};
+use super::transaction::Transaction;
 use super::wire::Wire;
-use crate::log::{LogPosition, TailEvent};
+use crate::log::LogPosition;
 
 /// Types of events, as both servers number them.
 mod kind {
@@ -59,29 +60,37 @@ struct Gtid {
     sequence: u64,
 }
 
-struct Open {
+struct Open<H> {
     gtid: Gtid,
     /// Whether it goes on until its end is said; else its one statement is its end.
     begun: bool,
-    transaction: Transaction,
+    harvest: H,
+    /// Size of its events with rows of ours.
+    bytes: usize,
 }
 
-/// What a tail has read.
-pub(super) struct Decoder {
+impl<H> Open<H> {
+    fn has_rows(&self) -> bool {
+        self.bytes > 0
+    }
+}
+
+/// What a tail has read; `H` is what it makes of the rows.
+pub(super) struct Decoder<H: Harvest = Transaction> {
     databases: Databases,
     /// Bytes of events that a transaction may have.
     limit: usize,
     /// By number: the event that described it, and what it is.
     tables: HashMap<u64, (Vec<u8>, Option<Kind>)>,
-    known: Known,
-    open: Option<Open>,
+    known: H::Known,
+    open: Option<Open<H>>,
     position: LogPosition,
     /// Whether a log's format was told: the start is over.
     pub(super) started: bool,
 }
 
-impl Decoder {
-    pub(super) fn new(databases: Databases, limit: usize, position: LogPosition, known: Known) -> Self {
+impl<H: Harvest> Decoder<H> {
+    pub(super) fn new(databases: Databases, limit: usize, position: LogPosition, known: H::Known) -> Self {
         Self { databases, limit, tables: HashMap::new(), known, open: None, position, started: false }
     }
 
@@ -100,7 +109,7 @@ impl Decoder {
     }
 
     /// Reads one event; appends what a transaction that it ends has to tell.
-    pub(super) fn event(&mut self, event: &RawEvent, out: &mut Vec<TailEvent>) -> Result<(), Bad> {
+    pub(super) fn event(&mut self, event: &RawEvent, out: &mut Vec<H::Item>) -> Result<(), Bad> {
         match event.event_type {
             kind::FORMAT_DESCRIPTION => {
                 self.started = true;
@@ -138,11 +147,11 @@ impl Decoder {
 
     fn begin(&mut self, gtid: Gtid, begun: bool) -> Result<(), Bad> {
         if let Some(open) = &self.open
-            && open.transaction.has_rows()
+            && open.has_rows()
         {
             return Err(Bad(format!("{} begins before {} has ended", gtid.name(), open.gtid.name())));
         }
-        self.open = Some(Open { gtid, begun, transaction: Transaction::default() });
+        self.open = Some(Open { gtid, begun, harvest: H::default(), bytes: 0 });
         Ok(())
     }
 
@@ -193,16 +202,16 @@ impl Decoder {
         let Some(open) = &mut self.open else {
             return Err(Bad::new("rows of ours outside a transaction"));
         };
-        let transaction = &mut open.transaction;
-        transaction.bytes += event.data.len();
-        if transaction.bytes > self.limit {
+        open.bytes += event.data.len();
+        if open.bytes > self.limit {
             return Err(Bad(format!(
                 "{} has more than {} MiB of rows, more than a tail takes",
                 open.gtid.name(),
                 self.limit >> 20
             )));
         }
-        rows.rows(kind, |before, after| transaction.take(kind, before, after))
+        let (known, harvest) = (&self.known, &mut open.harvest);
+        rows.rows(kind, |before, after| harvest.take(known, kind, before, after))
     }
 
     fn partial_rows(&self, data: &[u8]) -> Result<(), Bad> {
@@ -214,7 +223,7 @@ impl Decoder {
     }
 
     /// Head: thread, time (4 bytes each), length of the database's name (1), error (2), length of variables (2).
-    fn query(&mut self, data: &[u8], out: &mut Vec<TailEvent>) -> Result<(), Bad> {
+    fn query(&mut self, data: &[u8], out: &mut Vec<H::Item>) -> Result<(), Bad> {
         let mut wire = Wire(data);
         wire.bytes(8)?;
         let database_length = wire.length(1)?;
@@ -226,7 +235,7 @@ impl Decoder {
         let ours = [self.databases.shards.as_str(), self.databases.meta.as_str()];
         let statement = judge(wire.0, database, ours);
         let (begun, has_rows) = match &self.open {
-            Some(open) => (open.begun, open.transaction.has_rows()),
+            Some(open) => (open.begun, open.has_rows()),
             None => (false, false),
         };
         match statement {
@@ -252,24 +261,31 @@ impl Decoder {
     }
 
     /// A transaction of two phases is in the log when it is prepared, whatever becomes of it.
-    fn prepared(&mut self, out: &mut Vec<TailEvent>) -> Result<(), Bad> {
-        if self.open.as_ref().is_some_and(|open| open.transaction.has_rows()) {
+    fn prepared(&mut self, out: &mut Vec<H::Item>) -> Result<(), Bad> {
+        if self.open.as_ref().is_some_and(Open::has_rows) {
             return Err(Bad::new("rows of ours in an XA transaction"));
         }
         self.end(out)
     }
 
     /// The transaction is whole.
-    fn end(&mut self, out: &mut Vec<TailEvent>) -> Result<(), Bad> {
+    fn end(&mut self, out: &mut Vec<H::Item>) -> Result<(), Bad> {
         let Some(open) = self.open.take() else { return Ok(()) };
         let before = out.len();
-        if let Err(bad) = open.transaction.finish(&mut self.known, out) {
+        let Open { gtid, begun, harvest, .. } = open;
+        let position = &self.position;
+        let with_it = || {
+            let mut position = position.clone();
+            position.add(&gtid.source, gtid.sequence);
+            position
+        };
+        if let Err(bad) = harvest.finish(&mut self.known, &with_it, out) {
             // Nothing of it is told, and it stays the one that was not understood.
             out.truncate(before);
-            self.open = Some(Open { transaction: Transaction::default(), ..open });
+            self.open = Some(Open { gtid, begun, harvest: H::default(), bytes: 0 });
             return Err(bad);
         }
-        self.position.add(&open.gtid.source, open.gtid.sequence);
+        self.position.add(&gtid.source, gtid.sequence);
         Ok(())
     }
 }

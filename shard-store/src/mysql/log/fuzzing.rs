@@ -21,7 +21,7 @@ pub struct Read {
 
 /// Reads events, each with its type and its body, as of a server whose tables are in database `tao`.
 pub fn read(events: &[(u8, &[u8])]) -> Read {
-    let mut decoder =
+    let mut decoder: Decoder =
         Decoder::new(Databases::of("tao"), TRANSACTION_BYTES, LogPosition::none(), Known::new());
     let mut read = Read { told: Vec::new(), refused: None, position: LogPosition::none() };
     for (event_type, data) in events {

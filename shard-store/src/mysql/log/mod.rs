@@ -8,13 +8,16 @@
 //! | `tail` | the stream of events, checked, and what its errors mean |
 //! | `decoder`, `query` | events to transactions; statements are judged, never skipped (R9) |
 //! | `table`, `rows`, `wire` | row images, read by our own schema |
-//! | `transaction` | rows of one transaction to changes |
+//! | `harvest`, `transaction` | rows of one transaction to changes |
+//! | `raw` | rows of one shard as they are, for moves |
 
 pub(super) mod connect;
 mod decoder;
 pub mod fuzzing;
+mod harvest;
 mod preflight;
 mod query;
+mod raw;
 mod rows;
 mod rules;
 mod state;

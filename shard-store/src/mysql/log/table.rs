@@ -19,6 +19,10 @@ pub(super) enum Kind {
     Count,
     Heartbeat,
     Topology,
+    /// Not news, like the next two.
+    Outbox,
+    Tombstone,
+    Request,
 }
 
 /// Type of a column. All are NOT NULL and numbers are unsigned.
@@ -28,15 +32,17 @@ enum Type {
     Number(usize),
     /// Bytes or text, with its length in three bytes.
     Medium,
+    /// So many bytes, fewer than 256: zeros at the end are left out.
+    Binary(usize),
 }
 
-use Type::{Medium, Number};
+use Type::{Binary, Medium, Number};
 
 /// Columns of a table: name and type, in order.
 type Columns = &'static [(&'static str, Type)];
 
 /// Most columns of a table.
-const COLUMNS: usize = 7;
+const COLUMNS: usize = 9;
 
 /// Optional metadata: kinds of field.
 const SIGNEDNESS: u64 = 1;
@@ -47,19 +53,28 @@ const COLUMN_NAME: u64 = 4;
 pub(super) struct Databases {
     pub(super) shards: String,
     pub(super) meta: String,
+    /// Whether the tables that are not news are read, too.
+    all_tables: bool,
 }
 
 /// Values of one row; numbers by their column.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Image<'a> {
     pub(super) numbers: [u64; COLUMNS],
-    /// Of the one column that is no number.
+    /// Of the one column of many bytes.
     pub(super) data: &'a [u8],
+    /// Of the one column of few bytes.
+    pub(super) binary: &'a [u8],
 }
 
 impl Databases {
     pub(super) fn of(database: &str) -> Self {
-        Self { shards: database.to_owned(), meta: format!("{database}_meta") }
+        Self { shards: database.to_owned(), meta: format!("{database}_meta"), all_tables: false }
+    }
+
+    /// With the tables that are not news, if `all`.
+    pub(super) fn all_tables(self, all: bool) -> Self {
+        Self { all_tables: all, ..self }
     }
 
     fn kind(&self, database: &[u8], table: &[u8]) -> Option<Kind> {
@@ -76,6 +91,9 @@ impl Databases {
             b"assoc" => Some(Kind::Assoc),
             b"assoc_count" => Some(Kind::Count),
             b"heartbeat" => Some(Kind::Heartbeat),
+            b"outbox" if self.all_tables => Some(Kind::Outbox),
+            b"tombstone" if self.all_tables => Some(Kind::Tombstone),
+            b"request" if self.all_tables => Some(Kind::Request),
             _ => None,
         }
     }
@@ -122,6 +140,33 @@ impl Kind {
             }
             Self::Heartbeat => &[("writer", Number(8)), ("nonce", Number(8)), ("at", Number(8))],
             Self::Topology => &[("version", Number(8)), ("toml", Medium), ("at", Number(8))],
+            Self::Outbox => &[
+                ("id1", Number(8)),
+                ("atype", Number(2)),
+                ("id2", Number(8)),
+                ("inverse_atype", Number(2)),
+                ("present", Number(1)),
+                ("time", Number(4)),
+                ("epoch", Number(4)),
+                ("seq", Number(8)),
+                ("data", Medium),
+            ],
+            Self::Tombstone => &[
+                ("id1", Number(8)),
+                ("atype", Number(2)),
+                ("id2", Number(8)),
+                ("epoch", Number(4)),
+                ("seq", Number(8)),
+                ("at", Number(8)),
+            ],
+            Self::Request => &[
+                ("shard", Number(2)),
+                ("seq", Number(8)),
+                ("epoch", Number(4)),
+                ("nonce", Binary(16)),
+                ("at", Number(8)),
+                ("outcomes", Medium),
+            ],
         }
     }
 
@@ -129,12 +174,10 @@ impl Kind {
     pub(super) fn image<'a>(self, wire: &mut Wire<'a>) -> Result<Image<'a>, Bad> {
         let columns = self.columns();
         let nulls = wire.bytes(columns.len().div_ceil(8))?;
-        // Bits behind the last column are not defined.
-        let used = u8::MAX >> (8 - columns.len());
-        if nulls.iter().any(|byte| byte & used != 0) {
+        if nulls.iter().zip(self.used()).any(|(byte, used)| byte & used != 0) {
             return Err(Bad::new("NULL in a column that has no NULL"));
         }
-        let mut image = Image { numbers: [0; COLUMNS], data: &[] };
+        let mut image = Image { numbers: [0; COLUMNS], data: &[], binary: &[] };
         for (number, (_, kind)) in image.numbers.iter_mut().zip(columns) {
             match kind {
                 Number(width) => {
@@ -147,6 +190,13 @@ impl Kind {
                     let length = wire.length(3)?;
                     image.data = wire.bytes(length)?;
                 }
+                Binary(width) => {
+                    let length = wire.length(1)?;
+                    if length > *width {
+                        return Err(Bad::new("bytes that do not fit their column"));
+                    }
+                    image.binary = wire.bytes(length)?;
+                }
             }
         }
         Ok(image)
@@ -154,8 +204,13 @@ impl Kind {
 
     /// Whether a bitmap of an event's columns names all of them.
     pub(super) fn all_present(self, bitmap: &[u8]) -> bool {
-        let used = u8::MAX >> (8 - self.columns().len());
-        bitmap.iter().all(|byte| byte & used == used)
+        bitmap.iter().zip(self.used()).all(|(byte, used)| byte & used == used)
+    }
+
+    /// The bits of a bitmap of columns that stand for one, byte by byte: those behind the last column are not defined.
+    fn used(self) -> impl Iterator<Item = u8> {
+        let columns = self.columns().len();
+        (0..columns.div_ceil(8)).map(move |at| u8::MAX >> (8 - (columns - 8 * at).min(8)))
     }
 
     pub(super) const fn width(self) -> usize {
@@ -180,6 +235,8 @@ fn check(kind: Kind, wire: &mut Wire) -> Result<(), Bad> {
             Number(4) => *found == 3,
             Number(_) => *found == 8,
             Medium => *found == 252 && details.uint(1)? == 3,
+            // Its real type, and its length.
+            Binary(width) => *found == 254 && details.uint(1)? == 254 && details.uint(1)? == *width as u64,
         };
         if !fits {
             return Err(Bad(format!("column `{name}` has not the type that the schema gives it")));

@@ -13,8 +13,12 @@ use tokio::time::Instant;
 
 use super::connect::HEARTBEAT_EVERY;
 use super::decoder::{Decoder, RawEvent};
+use super::harvest::Harvest;
+use super::raw::RawRows;
+use super::transaction::Transaction;
 use super::{Bad, State};
 use crate::log::{LogPosition, LogTail, TailError, TailErrorKind, TailEvent};
+use crate::moves::{RawTail, RawTransaction};
 
 /// A server that says nothing for so long, not even that there is nothing, is gone.
 const SILENCE: Duration = HEARTBEAT_EVERY.saturating_mul(10);
@@ -24,9 +28,9 @@ const LISTEN: Duration = Duration::from_millis(100);
 const BATCH: usize = 1_024;
 
 /// A tail of one server.
-pub(in crate::mysql) struct MySqlTail {
+pub(in crate::mysql) struct MySqlTail<H: Harvest = Transaction> {
     stream: BinlogStream,
-    decoder: Decoder,
+    decoder: Decoder<H>,
     server: Arc<str>,
     log: Arc<State>,
     /// Since when the server has said nothing, while somebody listens.
@@ -38,8 +42,8 @@ pub(in crate::mysql) struct MySqlTail {
 /// What the stream has: an event, or its end.
 type Item = Option<Result<Event, Error>>;
 
-impl MySqlTail {
-    pub(super) fn new(stream: BinlogStream, decoder: Decoder, server: Arc<str>, log: Arc<State>) -> Self {
+impl<H: Harvest> MySqlTail<H> {
+    pub(super) fn new(stream: BinlogStream, decoder: Decoder<H>, server: Arc<str>, log: Arc<State>) -> Self {
         Self { stream, decoder, server, log, silent: None, failed: None }
     }
 
@@ -87,7 +91,7 @@ impl MySqlTail {
         }
     }
 
-    fn take(&mut self, item: Item, out: &mut Vec<TailEvent>) -> Result<(), TailError> {
+    fn take(&mut self, item: Item, out: &mut Vec<H::Item>) -> Result<(), TailError> {
         let event = match item {
             Some(Ok(event)) => event,
             Some(Err(error)) => return Err(failed(&error, &self.server)),
@@ -116,10 +120,14 @@ impl MySqlTail {
         TailError::new(TailErrorKind::NotUnderstood, message)
     }
 
-    async fn fill(&mut self, out: &mut Vec<TailEvent>) -> Result<(), TailError> {
-        while out.is_empty() {
+    /// Waits for something to give out, and takes what has come with it; `quiet`: or for any event at all.
+    async fn fill(&mut self, out: &mut Vec<H::Item>, quiet: bool) -> Result<(), TailError> {
+        loop {
             let item = self.wait().await?;
             self.take(item, out)?;
+            if quiet || !out.is_empty() {
+                break;
+            }
         }
         while out.len() < BATCH {
             match self.ready()? {
@@ -131,21 +139,38 @@ impl MySqlTail {
     }
 }
 
-#[async_trait]
-impl LogTail for MySqlTail {
-    async fn next(&mut self) -> Result<Vec<TailEvent>, TailError> {
+impl<H: Harvest> MySqlTail<H> {
+    async fn give(&mut self, quiet: bool) -> Result<Vec<H::Item>, TailError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
         // Nothing is awaited once there is something to give out: so it can't be lost with the call.
         let mut out = Vec::new();
-        if let Err(error) = self.fill(&mut out).await {
+        if let Err(error) = self.fill(&mut out, quiet).await {
             self.failed = Some(error.clone());
             if out.is_empty() {
                 return Err(error);
             }
         }
         Ok(out)
+    }
+}
+
+#[async_trait]
+impl RawTail for MySqlTail<RawRows> {
+    async fn next(&mut self) -> Result<Vec<RawTransaction>, TailError> {
+        self.give(true).await
+    }
+
+    fn position(&self) -> LogPosition {
+        self.decoder.position().clone()
+    }
+}
+
+#[async_trait]
+impl LogTail for MySqlTail {
+    async fn next(&mut self) -> Result<Vec<TailEvent>, TailError> {
+        self.give(false).await
     }
 
     fn position(&self) -> LogPosition {

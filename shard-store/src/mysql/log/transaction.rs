@@ -13,8 +13,9 @@ use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::{ChangeItem, EdgeValue, EpochStart, ListChange, ObjectRow, ShardChange, ShardState};
 
 use super::Bad;
+use super::harvest::Harvest;
 use super::table::{Image, Kind};
-use crate::log::{Beat, BeatWriter, TailEvent};
+use crate::log::{Beat, BeatWriter, LogPosition, TailEvent};
 
 /// What a tail knows of the shards from what came before.
 pub(super) type Known = HashMap<ShardId, ShardImage>;
@@ -45,13 +46,11 @@ struct Effects {
 
 /// A transaction so far.
 #[derive(Default)]
-pub(super) struct Transaction {
+pub(in crate::mysql) struct Transaction {
     shards: BTreeMap<ShardId, Effects>,
     epochs: Vec<(ShardId, EpochStart)>,
     topology: Option<u64>,
     beats: Vec<(Beat, PrimaryTime)>,
-    /// Size of its events with rows of ours.
-    pub(super) bytes: usize,
 }
 
 impl<T> Step<T> {
@@ -78,23 +77,22 @@ fn put<K: Ord, T>(rows: &mut BTreeMap<K, Step<T>>, key: K, before: Option<T>, af
     }
 }
 
-fn narrow<T: TryFrom<u64>>(number: u64) -> Result<T, Bad> {
+pub(super) fn narrow<T: TryFrom<u64>>(number: u64) -> Result<T, Bad> {
     T::try_from(number).map_err(|_| Bad::new("a number out of range"))
 }
 
-fn fields(image: &Image) -> EncodedFields {
+pub(super) fn fields(image: &Image) -> EncodedFields {
     EncodedFields(Bytes::copy_from_slice(image.data))
 }
 
-impl Transaction {
-    /// Whether it holds rows of ours.
-    pub(super) fn has_rows(&self) -> bool {
-        self.bytes > 0
-    }
+impl Harvest for Transaction {
+    type Item = TailEvent;
+    type Known = Known;
+    const ALL_TABLES: bool = false;
 
-    /// Takes a row of a table of ours.
-    pub(super) fn take(
+    fn take(
         &mut self,
+        known: &Known,
         kind: Kind,
         before: Option<&Image>,
         after: Option<&Image>,
@@ -103,8 +101,8 @@ impl Transaction {
         if let (Some(old), Some(new)) = (before, after)
             && key(kind, old) != key(kind, new)
         {
-            self.take(kind, before, None)?;
-            return self.take(kind, None, after);
+            self.take(known, kind, before, None)?;
+            return self.take(known, kind, None, after);
         }
         let Some(any) = after.or(before) else { return Ok(()) };
         let n = any.numbers;
@@ -144,18 +142,26 @@ impl Transaction {
                 }
             }
             Kind::Topology => self.topology = self.topology.max(after.map(|row| row.numbers[0])),
+            Kind::Outbox | Kind::Tombstone | Kind::Request => {}
         }
         Ok(())
     }
 
-    fn of(&mut self, id: ObjectId) -> &mut Effects {
-        self.shards.entry(id.shard()).or_default()
-    }
-
-    /// What the committed transaction tells, appended to `out`: epochs before changes, beats last.
-    pub(super) fn finish(self, known: &mut Known, out: &mut Vec<TailEvent>) -> Result<(), Bad> {
-        let epochs = self.epochs.into_iter().map(|(shard, start)| TailEvent::Epoch { shard, start });
-        out.extend(epochs);
+    /// Epochs before changes, beats last.
+    fn finish(
+        self,
+        known: &mut Known,
+        _: &dyn Fn() -> LogPosition,
+        out: &mut Vec<TailEvent>,
+    ) -> Result<(), Bad> {
+        // The history of a shard that is being copied to here is not news; that it opens here, is (R9, R25).
+        let row_after = |shard: &ShardId| {
+            let row = self.shards.get(shard).and_then(|effects| effects.row.as_ref());
+            row.and_then(|row| row.after).or_else(|| known.get(shard).copied())
+        };
+        let news = |shard: &ShardId| row_after(shard).is_none_or(|row| row.state.readable());
+        let epochs = self.epochs.iter().filter(|(shard, _)| news(shard));
+        out.extend(epochs.map(|(shard, start)| TailEvent::Epoch { shard: *shard, start: *start }));
         for (shard, effects) in self.shards {
             let change = effects.finish(shard, known).map_err(|Bad(what)| {
                 let Seq(seq) = known.get(&shard).map_or(Seq::ZERO, |row| row.seq);
@@ -169,29 +175,35 @@ impl Transaction {
     }
 }
 
-/// The primary key of a row.
-fn key(kind: Kind, image: &Image) -> [u64; 3] {
-    let [a, b, c, ..] = image.numbers;
-    match kind {
-        Kind::Shard | Kind::Object | Kind::Heartbeat | Kind::Topology => [a, 0, 0],
-        Kind::EpochHistory | Kind::Count => [a, b, 0],
-        Kind::Assoc => [a, b, c],
+impl Transaction {
+    fn of(&mut self, id: ObjectId) -> &mut Effects {
+        self.shards.entry(id.shard()).or_default()
     }
 }
 
-fn shard_image(image: &Image) -> Result<ShardImage, Bad> {
+/// The primary key of a row.
+pub(super) fn key(kind: Kind, image: &Image) -> [u64; 3] {
+    let [a, b, c, ..] = image.numbers;
+    match kind {
+        Kind::Shard | Kind::Object | Kind::Heartbeat | Kind::Topology => [a, 0, 0],
+        Kind::EpochHistory | Kind::Count | Kind::Request => [a, b, 0],
+        Kind::Assoc | Kind::Outbox | Kind::Tombstone => [a, b, c],
+    }
+}
+
+pub(super) fn shard_image(image: &Image) -> Result<ShardImage, Bad> {
     let [_, epoch, seq, state, ..] = image.numbers;
     let state = ShardState::from_number(narrow(state)?)
         .ok_or_else(|| Bad(format!("shard state {state}, which this version does not know")))?;
     Ok(ShardImage { epoch: Epoch(narrow(epoch)?), seq: Seq(seq), state })
 }
 
-fn object(image: &Image) -> Result<ObjectRow, Bad> {
+pub(super) fn object(image: &Image) -> Result<ObjectRow, Bad> {
     let [_, otype, version, ..] = image.numbers;
     Ok(ObjectRow { otype: ObjectType(narrow(otype)?), version: Seq(version), fields: fields(image) })
 }
 
-fn edge_value(image: &Image) -> Result<EdgeValue, Bad> {
+pub(super) fn edge_value(image: &Image) -> Result<EdgeValue, Bad> {
     Ok(EdgeValue { time: Time(narrow(image.numbers[3])?), fields: fields(image) })
 }
 
@@ -228,11 +240,13 @@ impl Effects {
             return Err(Bad(format!("a change follows seq {seq} of epoch {}, a gap", before.epoch.0)));
         }
         known.insert(shard, after);
-        if !advanced(&before, &after)? {
-            return if self.has_rows() { Err(Bad::new("rows without an advance of seq")) } else { Ok(None) };
-        }
+        let advanced = advanced(&before, &after)?;
+        // What is copied here is not news, and its seq stays (R25).
         if !before.state.readable() && !after.state.readable() {
             return Ok(None);
+        }
+        if !advanced {
+            return if self.has_rows() { Err(Bad::new("rows without an advance of seq")) } else { Ok(None) };
         }
         let items = if after.state.readable() { self.items(after.seq)? } else { Vec::new() };
         Ok(Some((ShardChange { shard, epoch: after.epoch, seq: after.seq, items }, after.state)))

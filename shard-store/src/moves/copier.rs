@@ -1,0 +1,231 @@
+//! What to import next: the copy and the log in one order, so that nothing that was deleted comes back (H31).
+//!
+//! The rows that are copied are always as of one seq of the source, `applied`. A chunk was read at a seq `s`, in one
+//! statement with the shard row. Before its rows go in, the log from `applied` to `s` is applied to the keys that are
+//! copied already, and to no others; then all of it, chunk included, is as of `s`. A change of a key that is not copied
+//! yet needs no applying: its chunk, when it comes, has it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tao_schema::ids::{Epoch, Seq, ShardId};
+use tao_schema::rows::ShardState;
+
+use super::record::{Copied, MoveId, Progress};
+use super::rows::{PageLimit, RawKey, RawPage, RawRow, RawTransaction};
+use super::Import;
+use crate::log::LogPosition;
+
+/// Puts together chunks and log. Holds nothing that is not in the stored progress: after any failure make a new one from
+/// that.
+#[derive(Debug)]
+pub struct Copier {
+    shard: ShardId,
+    move_id: MoveId,
+    /// The epoch in which the source serves.
+    epoch: Epoch,
+    progress: Progress,
+    /// What the log brought and was not imported.
+    log: VecDeque<RawTransaction>,
+    /// Everything in the log up to here is in `log` or imported.
+    read: LogPosition,
+    chunk: Option<RawPage>,
+}
+
+/// What to do next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Import this. If that fails in any way, begin again from the stored progress.
+    Import(Import),
+    /// Read a page of the source from here on, and give it to [`Copier::chunk`].
+    ReadChunk(Copied),
+    /// Read the log, and give it to [`Copier::log`]: a chunk waits for this seq.
+    ReadLog(Seq),
+    /// Everything is copied, and all of the log that was read is imported.
+    CaughtUp,
+}
+
+/// Why the copy can't go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The log has a hole.
+    #[error("seq {found} of the source follows {applied}")]
+    Gap {
+        /// What is applied.
+        applied: Seq,
+        /// What came.
+        found: Seq,
+    },
+    /// The source opened another epoch: it failed over. The move is to be given up.
+    #[error("the source went on to epoch {0}")]
+    Epoch(Epoch),
+    /// The source does not have the shard any more.
+    #[error("the shard is {0:?} on the source")]
+    SourceLeft(ShardState),
+    /// A page of another shard or from another place than was asked for.
+    #[error("a page that was not asked for")]
+    WrongPage,
+}
+
+/// Rows by key, the last state of each.
+#[derive(Default)]
+struct Fold {
+    rows: BTreeMap<RawKey, Option<RawRow>>,
+    bytes: usize,
+}
+
+impl Fold {
+    fn take(&mut self, transaction: RawTransaction, copied: &Copied) {
+        self.bytes += transaction.bytes();
+        for row in transaction.puts {
+            let key = row.key();
+            if copied.covers(&key) {
+                self.rows.insert(key, Some(row));
+            }
+        }
+        for key in transaction.deletes.into_iter().filter(|key| copied.covers(key)) {
+            self.rows.insert(key, None);
+        }
+    }
+}
+
+impl Copier {
+    /// Goes on from the target's stored progress. `epoch`: the one in which the source serves.
+    pub fn new(shard: ShardId, move_id: MoveId, epoch: Epoch, progress: Progress) -> Self {
+        let read = progress.position.clone();
+        Self { shard, move_id, epoch, progress, log: VecDeque::new(), read, chunk: None }
+    }
+
+    /// What is done once everything that was handed out is.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Transactions that wait.
+    pub fn waiting(&self) -> usize {
+        self.log.len()
+    }
+
+    /// Whether everything up to the fence is handed out.
+    pub fn drained(&self, fence: Seq) -> bool {
+        self.progress.copied == Copied::ALL && self.progress.applied == fence && self.chunk.is_none()
+    }
+
+    /// Takes what the log brought next; `position`: the log was read up to there.
+    ///
+    /// # Errors
+    /// If the source does not serve the shard any more as it did.
+    pub fn log(&mut self, brought: Vec<RawTransaction>, position: LogPosition) -> Result<(), CopyError> {
+        for transaction in &brought {
+            let Some((epoch, state)) = transaction.shard else { continue };
+            if !state.readable() {
+                return Err(CopyError::SourceLeft(state));
+            }
+            // Those of before the move began, as the source's history has them.
+            if epoch > self.epoch {
+                return Err(CopyError::Epoch(epoch));
+            }
+        }
+        self.log.extend(brought);
+        self.read = position;
+        Ok(())
+    }
+
+    /// Takes the page that was asked for. `false`: it is older than what is applied (it was read from a server that lags),
+    /// and was thrown away.
+    ///
+    /// # Errors
+    /// If it is not the page, or the source does not serve the shard any more as it did.
+    pub fn chunk(&mut self, page: RawPage) -> Result<bool, CopyError> {
+        let row = &page.shard;
+        if row.shard != self.shard || page.from != self.progress.copied || self.chunk.is_some() {
+            return Err(CopyError::WrongPage);
+        }
+        if !row.state.readable() {
+            return Err(CopyError::SourceLeft(row.state));
+        }
+        if row.epoch != self.epoch {
+            return Err(CopyError::Epoch(row.epoch));
+        }
+        let fresh = row.seq >= self.progress.applied;
+        self.chunk = fresh.then_some(page);
+        Ok(fresh)
+    }
+
+    /// What to do next. An import holds about as much as `limit`, whole transactions of the source, and a chunk.
+    ///
+    /// # Errors
+    /// If the log has a hole.
+    pub fn next(&mut self, limit: PageLimit) -> Result<Step, CopyError> {
+        let until = self.chunk.as_ref().map(|page| page.shard.seq);
+        let (fold, used) = self.fold(until, limit)?;
+        let ready = until == Some(self.progress.applied);
+        let chunk = if ready { self.chunk.take() } else { None };
+        if fold.rows.is_empty() && chunk.is_none() && !used {
+            return Ok(match until {
+                Some(seq) => Step::ReadLog(seq),
+                None if self.progress.copied == Copied::ALL => Step::CaughtUp,
+                None => Step::ReadChunk(self.progress.copied),
+            });
+        }
+        Ok(Step::Import(self.import(fold, chunk)))
+    }
+
+    /// An import without rows, if the log went on and nothing of it is to be applied: so that the place to go on from
+    /// stays within what the source's log keeps.
+    pub fn checkpoint(&mut self) -> Option<Import> {
+        let moved = self.log.is_empty() && self.progress.position != self.read;
+        moved.then(|| {
+            self.progress.position = self.read.clone();
+            self.import(Fold::default(), None)
+        })
+    }
+
+    /// Takes transactions up to seq `until`, and not one more: what follows it may delete rows of the waiting chunk
+    /// (a purge takes no seq), and must come after them. Answers whether any was used.
+    fn fold(&mut self, until: Option<Seq>, limit: PageLimit) -> Result<(Fold, bool), CopyError> {
+        let (mut fold, mut used) = (Fold::default(), false);
+        while until != Some(self.progress.applied)
+            && fold.rows.len() < limit.rows
+            && fold.bytes < limit.bytes
+            && let Some(transaction) = self.log.pop_front()
+        {
+            let applied = self.progress.applied;
+            if let Some(seq) = transaction.seq {
+                if seq > applied.next() {
+                    return Err(CopyError::Gap { applied, found: seq });
+                }
+                if seq <= applied {
+                    continue;
+                }
+                self.progress.applied = seq;
+            }
+            self.progress.position = transaction.position.clone();
+            fold.take(transaction, &self.progress.copied);
+            used = true;
+        }
+        Ok((fold, used))
+    }
+
+    fn import(&mut self, fold: Fold, chunk: Option<RawPage>) -> Import {
+        let step = self.progress.step;
+        let (mut puts, mut deletes) = (Vec::new(), Vec::new());
+        for (key, row) in fold.rows {
+            match row {
+                Some(row) => puts.push(row),
+                None => deletes.push(key),
+            }
+        }
+        if let Some(page) = chunk {
+            // None of its keys is copied yet, so none was in the fold.
+            puts.extend(page.rows);
+            self.progress.copied = page.to;
+        }
+        self.progress.step = step + 1;
+        let progress = self.progress.clone();
+        Import { shard: self.shard, move_id: self.move_id, step, puts, deletes, progress }
+    }
+}
+
+#[cfg(test)]
+#[path = "copier_tests.rs"]
+mod tests;
