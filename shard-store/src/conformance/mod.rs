@@ -7,6 +7,8 @@
 mod bench;
 mod lists;
 mod log;
+mod moves;
+mod moves_bench;
 mod objects;
 mod oracle;
 mod pairs;
@@ -27,6 +29,8 @@ use async_trait::async_trait;
 use tao_schema::ids::ShardId;
 
 pub use bench::Bench;
+pub use moves::{MoveFactory, assert_moves};
+pub use moves_bench::End;
 
 use crate::log::ServerLog;
 use crate::store::{SharedStore, StoreError};

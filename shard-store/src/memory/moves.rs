@@ -241,7 +241,12 @@ impl ShardMover for MemoryStore {
         Ok(MovePreflight { schema: "memory".to_owned(), findings })
     }
 
-    async fn raw_page(&self, shard: ShardId, copied: Copied, limit: PageLimit) -> Result<RawPage, StoreError> {
+    async fn raw_page(
+        &self,
+        shard: ShardId,
+        copied: Copied,
+        limit: PageLimit,
+    ) -> Result<RawPage, StoreError> {
         self.check_reachable()?;
         let rejected = |message: String| StoreError::new(StoreErrorKind::Rejected, message);
         let table = copied.table.ok_or_else(|| rejected("a page behind the last table".to_owned()))?;
@@ -284,7 +289,9 @@ impl ShardMover for MemoryStore {
     }
 
     async fn import(&self, import: Import) -> Result<Answer, StoreError> {
-        self.ruled(import.shard, Work::Rows(&import), |found, _| rules::import(found, &import)).await.map(only)
+        self.ruled(import.shard, Work::Rows(&import), |found, _| rules::import(found, &import))
+            .await
+            .map(only)
     }
 
     async fn fence(&self, fence: FenceShard) -> Result<Answer<Fence>, StoreError> {
@@ -315,8 +322,7 @@ impl ShardMover for MemoryStore {
     }
 
     async fn delete_range(&self, shard: ShardId, rows: usize) -> Result<Answer<u64>, StoreError> {
-        let answer =
-            self.ruled(shard, Work::Delete(rows.max(1)), |found, _| rules::delete(found)).await?;
+        let answer = self.ruled(shard, Work::Delete(rows.max(1)), |found, _| rules::delete(found)).await?;
         Ok(answer.map(|((), gone)| gone))
     }
 }

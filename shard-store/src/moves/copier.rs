@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, VecDeque};
 use tao_schema::ids::{Epoch, Seq, ShardId};
 use tao_schema::rows::ShardState;
 
+use super::Import;
 use super::record::{Copied, MoveId, Progress};
 use super::rows::{PageLimit, RawKey, RawPage, RawRow, RawTransaction};
-use super::Import;
 use crate::log::LogPosition;
 
 /// Puts together chunks and log. Holds nothing that is not in the stored progress: after any failure make a new one from
@@ -29,6 +29,8 @@ pub struct Copier {
     /// Everything in the log up to here is in `log` or imported.
     read: LogPosition,
     chunk: Option<RawPage>,
+    /// See [`Copier::hold`].
+    hold: Option<Seq>,
 }
 
 /// What to do next.
@@ -38,7 +40,7 @@ pub enum Step {
     Import(Import),
     /// Read a page of the source from here on, and give it to [`Copier::chunk`].
     ReadChunk(Copied),
-    /// Read the log, and give it to [`Copier::log`]: a chunk waits for this seq.
+    /// Read the log, and give it to [`Copier::log`]: a chunk, or whoever holds, waits for this seq.
     ReadLog(Seq),
     /// Everything is copied, and all of the log that was read is imported.
     CaughtUp,
@@ -92,12 +94,18 @@ impl Copier {
     /// Goes on from the target's stored progress. `epoch`: the one in which the source serves.
     pub fn new(shard: ShardId, move_id: MoveId, epoch: Epoch, progress: Progress) -> Self {
         let read = progress.position.clone();
-        Self { shard, move_id, epoch, progress, log: VecDeque::new(), read, chunk: None }
+        Self { shard, move_id, epoch, progress, log: VecDeque::new(), read, chunk: None, hold: None }
     }
 
     /// What is done once everything that was handed out is.
     pub fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    /// Nothing behind this seq is applied until it is told otherwise: for a comparison, and for the drain to a fence. Only once
+    /// everything is copied.
+    pub fn hold(&mut self, at: Option<Seq>) {
+        self.hold = at;
     }
 
     /// Transactions that wait.
@@ -156,15 +164,16 @@ impl Copier {
     /// # Errors
     /// If the log has a hole.
     pub fn next(&mut self, limit: PageLimit) -> Result<Step, CopyError> {
-        let until = self.chunk.as_ref().map(|page| page.shard.seq);
+        let chunk_at = self.chunk.as_ref().map(|page| page.shard.seq);
+        let until = chunk_at.or(self.hold);
         let (fold, used) = self.fold(until, limit)?;
-        let ready = until == Some(self.progress.applied);
+        let ready = chunk_at == Some(self.progress.applied);
         let chunk = if ready { self.chunk.take() } else { None };
         if fold.rows.is_empty() && chunk.is_none() && !used {
             return Ok(match until {
-                Some(seq) => Step::ReadLog(seq),
-                None if self.progress.copied == Copied::ALL => Step::CaughtUp,
-                None => Step::ReadChunk(self.progress.copied),
+                Some(seq) if seq > self.progress.applied => Step::ReadLog(seq),
+                _ if self.progress.copied == Copied::ALL => Step::CaughtUp,
+                _ => Step::ReadChunk(self.progress.copied),
             });
         }
         Ok(Step::Import(self.import(fold, chunk)))
@@ -184,7 +193,7 @@ impl Copier {
     /// (a purge takes no seq), and must come after them. Answers whether any was used.
     fn fold(&mut self, until: Option<Seq>, limit: PageLimit) -> Result<(Fold, bool), CopyError> {
         let (mut fold, mut used) = (Fold::default(), false);
-        while until != Some(self.progress.applied)
+        while until.is_none_or(|until| self.progress.applied < until)
             && fold.rows.len() < limit.rows
             && fold.bytes < limit.bytes
             && let Some(transaction) = self.log.pop_front()

@@ -22,7 +22,8 @@ use tao_schema::ids::{Epoch, Position, Seq, ShardId};
 
 pub use self::copier::{Copier, CopyError, Step};
 pub use self::record::{
-    Aborted, Answer, Committed, Copied, Fence, MoveId, MoveRecord, Outcome, Progress, Refusal, Role, ShardMoves,
+    Aborted, Answer, Committed, Copied, Fence, MoveId, MoveRecord, Outcome, Progress, Refusal, Role,
+    ShardMoves,
 };
 pub(crate) use self::rows::id_range;
 pub use self::rows::{
@@ -46,7 +47,8 @@ pub trait ShardMover: Send + Sync + 'static {
     ///
     /// # Errors
     /// `Rejected` if the shard has no row here.
-    async fn raw_page(&self, shard: ShardId, copied: Copied, limit: PageLimit) -> Result<RawPage, StoreError>;
+    async fn raw_page(&self, shard: ShardId, copied: Copied, limit: PageLimit)
+    -> Result<RawPage, StoreError>;
 
     /// The log's transactions after `after` that changed rows of `shard`, as long as it is served or fenced here.
     async fn raw_tail(&self, shard: ShardId, after: LogPosition) -> Result<Box<dyn RawTail>, TailError>;

@@ -4,7 +4,8 @@ use tao_schema::ids::{Epoch, Position, Seq, ShardId};
 use tao_schema::rows::{EpochStart, ShardState};
 
 use super::record::{
-    Aborted, Answer, Committed, Copied, Fence, MoveId, MoveRecord, Outcome, Progress, Refusal, Role, ShardMoves,
+    Aborted, Answer, Committed, Copied, Fence, MoveId, MoveRecord, Outcome, Progress, Refusal, Role,
+    ShardMoves,
 };
 use super::{AbortImport, BeginImport, BeginReverse, CommitImport, FenceShard, Import};
 use crate::apply::LockedShard;
@@ -74,7 +75,8 @@ fn owner(found: &ShardMoves, id: MoveId) -> Option<MoveId> {
 /// The shard row, importing in the move's epoch.
 fn importing<'a>(found: &'a ShardMoves, record: &MoveRecord) -> Result<&'a LockedShard, Refusal> {
     let row = found.row.as_ref();
-    row.filter(|row| row.state == ShardState::Importing && row.epoch == record.epoch).ok_or_else(|| state(row))
+    row.filter(|row| row.state == ShardState::Importing && row.epoch == record.epoch)
+        .ok_or_else(|| state(row))
 }
 
 /// See [`super::ShardMover::begin_import`]. `any_rows`: whether a table holds a row of the shard.
@@ -230,12 +232,8 @@ pub(crate) fn abort(found: &ShardMoves, abort: &AbortImport) -> Ruled<Aborted> {
     let proof = Aborted { shard: abort.shard, move_id: abort.move_id, epoch: abort.epoch };
     let Some(record) = found.of(abort.move_id) else {
         // Never begun: nor will it be. The shard's row, if there is one, is another's.
-        let progress = Progress {
-            copied: Copied::NOTHING,
-            applied: Seq::ZERO,
-            position: LogPosition::none(),
-            step: 0,
-        };
+        let progress =
+            Progress { copied: Copied::NOTHING, applied: Seq::ZERO, position: LogPosition::none(), step: 0 };
         let record = target(abort.shard, abort.move_id, abort.epoch, &abort.source, progress);
         let record = MoveRecord { outcome: Outcome::Aborted, ..record };
         return Ruling::write(Change { records: vec![record], ..Change::default() }, proof);
@@ -266,12 +264,7 @@ pub(crate) fn reverse(found: &ShardMoves, reverse: &BeginReverse) -> Ruled {
         return Err(Refusal::Epoch(at.epoch));
     }
     // A seq, so that the log tells that the shard is not read here any more (R9).
-    let new = LockedShard {
-        epoch: reverse.epoch,
-        seq: row.seq.next(),
-        state: ShardState::Importing,
-        ..*row
-    };
+    let new = LockedShard { epoch: reverse.epoch, seq: row.seq.next(), state: ShardState::Importing, ..*row };
     // All rows up to the fence are here. What the target's commit wrote, the seq behind it, comes with the stream.
     let progress =
         Progress { copied: Copied::ALL, applied: row.seq, position: reverse_from.clone(), step: 0 };
@@ -299,7 +292,8 @@ pub(crate) fn retire(found: &ShardMoves, proof: &Committed) -> Ruled {
             let back = found.moves.iter().find(|back| {
                 back.outcome == Outcome::Running && back.role == Role::Target && back.epoch == row.epoch
             });
-            let back = back.filter(|_| record.outcome == Outcome::Committed).ok_or_else(|| state(Some(row)))?;
+            let back =
+                back.filter(|_| record.outcome == Outcome::Committed).ok_or_else(|| state(Some(row)))?;
             records.push(MoveRecord { outcome: Outcome::Aborted, ..back.clone() });
         }
         _ => return Err(state(Some(row))),

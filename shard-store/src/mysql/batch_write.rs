@@ -141,7 +141,12 @@ fn edge_deletes(sql: &'static Sql, edges: &[EdgeKey]) -> (&'static Sql, Vec<Valu
 
 /// Rows that the plan knows to exist, and no others, must have been touched: else the transaction is not the one that
 /// was planned, and must not commit.
-pub(super) fn assert_affected(lease: &Lease, name: &str, affected: u64, expected: u64) -> Result<(), StoreError> {
+pub(super) fn assert_affected(
+    lease: &Lease,
+    name: &str,
+    affected: u64,
+    expected: u64,
+) -> Result<(), StoreError> {
     if affected == expected {
         return Ok(());
     }

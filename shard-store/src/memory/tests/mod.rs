@@ -1,5 +1,6 @@
 //! The suite on the memory engine, and what only this engine can show: faults on demand.
 
+mod moves;
 mod regions;
 
 use std::sync::Arc;

@@ -137,11 +137,8 @@ async fn open_at<H: Harvest>(
     let databases = Databases::of(&inner.options.database).all_tables(H::ALL_TABLES);
     let decoder = Decoder::new(databases, inner.options.tail_transaction_bytes, position, known);
     // What a tail for a move does not understand is no reason for a leader's to start behind it.
-    let log = if H::ALL_TABLES {
-        Arc::new(state::State::new(&inner.options.database))
-    } else {
-        inner.log.clone()
-    };
+    let log =
+        if H::ALL_TABLES { Arc::new(state::State::new(&inner.options.database)) } else { inner.log.clone() };
     let mut tail = MySqlTail::new(stream, decoder, inner.server.clone(), log);
     // What can't be had is refused now.
     tail.start().await?;

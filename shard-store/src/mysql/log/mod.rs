@@ -41,7 +41,7 @@ pub(super) use self::state::State;
 
 /// What can't be followed, in words that go on from "the log holds".
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Bad(String);
+pub(in crate::mysql) struct Bad(String);
 
 impl Bad {
     fn new(what: &str) -> Self {

@@ -60,8 +60,7 @@ impl Harvest for RawRows {
             return Ok(());
         }
         if kind == Kind::Shard {
-            let (before, after) =
-                (before.map(shard_image).transpose()?, after.map(shard_image).transpose()?);
+            let (before, after) = (before.map(shard_image).transpose()?, after.map(shard_image).transpose()?);
             // The first state before and the last one after count.
             let first = self.row.map_or(before, |(first, _)| first);
             self.row = Some((first, after));

@@ -11,7 +11,7 @@ use tao_schema::planted::{Bug, planted};
 
 /// A table that carries news.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+pub(in crate::mysql) enum Kind {
     Shard,
     EpochHistory,
     Object,
@@ -59,7 +59,7 @@ pub(super) struct Databases {
 
 /// Values of one row; numbers by their column.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Image<'a> {
+pub(in crate::mysql) struct Image<'a> {
     pub(super) numbers: [u64; COLUMNS],
     /// Of the one column of many bytes.
     pub(super) data: &'a [u8],

@@ -18,11 +18,11 @@ use super::table::{Image, Kind};
 use crate::log::{Beat, BeatWriter, LogPosition, TailEvent};
 
 /// What a tail knows of the shards from what came before.
-pub(super) type Known = HashMap<ShardId, ShardImage>;
+pub(in crate::mysql) type Known = HashMap<ShardId, ShardImage>;
 
 /// An image of a shard row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct ShardImage {
+pub(in crate::mysql) struct ShardImage {
     pub(super) epoch: Epoch,
     pub(super) seq: Seq,
     pub(super) state: ShardState,

@@ -3,10 +3,12 @@
 //! | file | is |
 //! |---|---|
 //! | `page` | pages of the tables, counts |
+//! | `privileges` | what the account may do |
 //! | `records` | the shard row and `shard_move`, read and written under the row's lock |
 //! | `rows` | rows and deletions of an import; deletions of a range |
 
 mod page;
+mod privileges;
 mod records;
 mod rows;
 
@@ -29,11 +31,16 @@ const MAX_DELETES: usize = 10_000;
 impl ShardMover for MySqlStore {
     async fn move_preflight(&self) -> Result<MovePreflight, StoreError> {
         let mut findings = ServerLog::preflight(self).await?;
-        findings.extend(records::may_write(&self.inner).await?);
+        findings.extend(privileges::may_write(&self.inner).await?);
         Ok(MovePreflight { schema: migrate::schema(), findings })
     }
 
-    async fn raw_page(&self, shard: ShardId, copied: Copied, limit: PageLimit) -> Result<RawPage, StoreError> {
+    async fn raw_page(
+        &self,
+        shard: ShardId,
+        copied: Copied,
+        limit: PageLimit,
+    ) -> Result<RawPage, StoreError> {
         page::page(&self.inner, shard, copied, limit).await
     }
 

@@ -1,4 +1,3 @@
-// tidy: names SQL because a finding tells an administrator what to grant
 //! The shard row and `shard_move`: read under the row's lock, judged, written.
 
 use mysql_async::{Params, Row, Value};
@@ -12,11 +11,11 @@ use super::super::connection::Lease;
 use super::super::error::{Failure, code};
 use super::super::statements::{
     LOCK_SHARD_WAIT, MOVE_ANY_ROWS, MOVE_INSERT_RECORD, MOVE_INSERT_SHARD, MOVE_RECORDS, MOVE_RECORDS_LOCKED,
-    MOVE_UPDATE_RECORD, MOVE_UPDATE_SHARD, READ_ONLY, GRANTS,
+    MOVE_UPDATE_RECORD, MOVE_UPDATE_SHARD, READ_ONLY,
 };
 use super::page::all_ranges;
 use crate::apply::{LockedShard, UnixMillis};
-use crate::log::{Finding, LogPosition};
+use crate::log::LogPosition;
 use crate::moves::rules::{Change, Ruling};
 use crate::moves::{
     Answer, Copied, Import, MoveId, MoveRecord, MoveTable, Outcome, Progress, Refusal, Role, ShardMoves,
@@ -164,7 +163,8 @@ pub(super) async fn lock(lease: &mut Lease, shard: ShardId, ask_rows: bool) -> R
         }
     };
     if read_only {
-        let message = format!("{}: the server is read-only: it is a replica or is being moved", lease.server());
+        let message =
+            format!("{}: the server is read-only: it is a replica or is being moved", lease.server());
         return Err(StoreError::new(StoreErrorKind::Unavailable, message).into());
     }
     let rows = lease.rows(&MOVE_RECORDS_LOCKED, (shard.0,)).await?;
@@ -350,32 +350,4 @@ fn record(row: &mut Columns) -> Result<MoveRecord, Unexpected> {
 
 fn text(row: &mut Columns) -> Result<String, Unexpected> {
     String::from_utf8(row.bytes()?).map_err(|_| Unexpected("bytes in place of text"))
-}
-
-/// Whether the account may write here.
-pub(super) async fn may_write(inner: &Inner) -> Result<Option<Finding>, StoreError> {
-    let rows = inner.readers.query(&GRANTS, ()).await?;
-    let grants = inner.readers.read(&GRANTS, rows, |row| row.bytes())?;
-    let grants: Vec<String> =
-        grants.iter().map(|grant| String::from_utf8_lossy(grant).to_ascii_uppercase()).collect();
-    let database = format!(" ON `{}`.*", inner.options.database).to_ascii_uppercase();
-    let here: Vec<_> = grants
-        .iter()
-        .filter_map(|grant| grant.split_once(" ON *.*").or_else(|| grant.split_once(database.as_str())))
-        .map(|(privileges, _)| privileges)
-        .collect();
-    let has = |wanted: &str| here.iter().any(|p| p.contains("ALL PRIVILEGES") || p.contains(wanted));
-    let missing: Vec<_> =
-        ["SELECT", "INSERT", "UPDATE", "DELETE"].into_iter().filter(|wanted| !has(wanted)).collect();
-    if missing.is_empty() {
-        return Ok(None);
-    }
-    // A role may bring them.
-    let roles = grants.iter().any(|grant| !grant.contains(" ON "));
-    let message = format!(
-        "the account has no grant of {} on `{}`: a shard can't be moved to here, nor back: GRANT them to it",
-        missing.join(", "),
-        inner.options.database
-    );
-    Ok(Some(Finding { fatal: !roles, subject: "privileges".to_owned(), message }))
 }

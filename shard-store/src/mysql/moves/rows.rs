@@ -116,8 +116,7 @@ impl Tables {
                 self.edges.push(values, row.value.fields.len());
             }
             RawRow::AssocCount(list, row) => {
-                let values =
-                    [list.id1.0.into(), list.atype.0.into(), row.count.into(), row.version.0.into()];
+                let values = [list.id1.0.into(), list.atype.0.into(), row.count.into(), row.version.0.into()];
                 self.counts.push(values, 0);
             }
             RawRow::Outbox(key, row) => {
@@ -149,11 +148,7 @@ impl Tables {
 }
 
 /// See [`crate::moves::ShardMover::retire`].
-pub(super) async fn retire(
-    inner: &Inner,
-    proof: &Committed,
-    rows: usize,
-) -> Result<Answer<u64>, StoreError> {
+pub(super) async fn retire(inner: &Inner, proof: &Committed, rows: usize) -> Result<Answer<u64>, StoreError> {
     let shard = proof.at().shard;
     in_transaction(inner, shard, rows, |found| Ruling::of(rules::retire(&found.moves, proof))).await
 }

@@ -3,6 +3,7 @@
 mod conformance;
 mod faults;
 mod locking;
+mod moves;
 mod recorded;
 mod server;
 mod support;

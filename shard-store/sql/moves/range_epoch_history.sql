@@ -1,0 +1,1 @@
+DELETE FROM epoch_history WHERE shard = ? ORDER BY epoch LIMIT ?

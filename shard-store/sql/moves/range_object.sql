@@ -1,0 +1,1 @@
+DELETE FROM object WHERE id >= ? AND id <= ? ORDER BY id LIMIT ?

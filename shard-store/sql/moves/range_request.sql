@@ -1,0 +1,1 @@
+DELETE FROM request WHERE shard = ? ORDER BY seq LIMIT ?

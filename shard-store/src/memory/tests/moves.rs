@@ -1,0 +1,91 @@
+//! The suite of moves on the memory engine, and a lost answer at each step of a cutover.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tao_schema::ids::{Epoch, Seq, ShardId};
+use tao_schema::rows::ShardState;
+
+use super::*;
+use crate::conformance::{End, Failure, MoveFactory, assert_moves};
+use crate::log::LogPosition;
+use crate::moves::{
+    AbortImport, Answer, BeginImport, CommitImport, Copied, FenceShard, Import, MoveId, Progress, ShardMover,
+};
+
+struct Two;
+
+#[async_trait]
+impl MoveFactory for Two {
+    async fn open(&self, _shard: ShardId) -> Result<(End, End), Failure> {
+        let end = || {
+            let store = Arc::new(MemoryStore::open(&MemoryDatabase::new(MemoryOptions::default())));
+            End { store: store.clone(), mover: store.clone(), log: store }
+        };
+        Ok((end(), end()))
+    }
+}
+
+#[tokio::test]
+async fn the_memory_engine_moves_shards() {
+    assert_moves(&Two).await;
+}
+
+const MOVE: MoveId = MoveId(1);
+const NEXT: Epoch = Epoch(2);
+
+/// A call whose answer is lost, once with its effect and once without, and then the same call until it is answered.
+async fn insist<T: PartialEq + std::fmt::Debug, F: Future<Output = Result<Answer<T>, StoreError>>>(
+    store: &MemoryStore,
+    call: impl Fn() -> F,
+) -> T {
+    store.fail_next_commit(CommitFault::UncertainLost);
+    assert_eq!(call().await.unwrap_err().kind, StoreErrorKind::Uncertain);
+    store.fail_next_commit(CommitFault::UncertainCommitted);
+    assert_eq!(call().await.unwrap_err().kind, StoreErrorKind::Uncertain);
+    match call().await.unwrap() {
+        Answer::AlreadyDone(value) => value,
+        other => panic!("expected that it was done already, got {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn every_call_whose_answer_was_lost_is_found_out_by_repeating_it() {
+    let [source, target] = [0; 2].map(|_| MemoryStore::open(&MemoryDatabase::new(MemoryOptions::default())));
+    source.create_shards(&[A], EPOCH).await.unwrap();
+    let begin = |move_id, epoch| BeginImport {
+        shard: A,
+        move_id,
+        epoch,
+        source: "a".to_owned(),
+        applied: Seq::ZERO,
+        position: LogPosition::none(),
+    };
+    insist(&target, || target.begin_import(begin(MOVE, NEXT))).await;
+    let progress = Progress { copied: Copied::ALL, applied: Seq(1), position: LogPosition::none(), step: 1 };
+    let import = Import { shard: A, move_id: MOVE, step: 0, puts: vec![], deletes: vec![], progress };
+    insist(&target, || target.import(import.clone())).await;
+    let fence = FenceShard { shard: A, move_id: MOVE, epoch: EPOCH, target: "b".to_owned() };
+    let fence = insist(&source, || source.fence(fence.clone())).await;
+    assert_eq!(fence.at.seq, Seq(1));
+    let commit = CommitImport {
+        shard: A,
+        move_id: MOVE,
+        epoch: NEXT,
+        fence: fence.at,
+        next_id: fence.next_id,
+        executed: LogPosition::none(),
+    };
+    let proof = insist(&target, || target.commit_import(commit.clone())).await;
+    assert_eq!(proof.at().seq, Seq(2));
+    // And the way back of another move, on the other side.
+    let other = MoveId(2);
+    insist(&source, || async {
+        let abort = AbortImport { shard: B, move_id: other, epoch: NEXT, source: "a".to_owned() };
+        source.abort_import(abort).await
+    })
+    .await;
+    insist(&source, || source.retire(&proof, 10)).await;
+    let row = source.shard_moves(A).await.unwrap().row.unwrap();
+    assert_eq!(row.state, ShardState::Gone);
+}
