@@ -71,33 +71,53 @@ impl Tables {
 
     fn put_raw(&mut self, shard: ShardId, row: &RawRow) {
         match row.clone() {
-            RawRow::Object(id, row) => drop(self.objects.insert(id, row)),
+            RawRow::Object(id, row) => {
+                self.objects.insert(id, row);
+            }
             RawRow::Assoc(edge, row) => self.put_edge(edge, row),
-            RawRow::AssocCount(list, row) => drop(self.counts.insert(list, row)),
-            RawRow::Outbox(edge, row) => drop(self.outbox.insert(edge, row)),
-            RawRow::Tombstone(edge, row) => drop(self.tombstones.insert(edge, row)),
+            RawRow::AssocCount(list, row) => {
+                self.counts.insert(list, row);
+            }
+            RawRow::Outbox(edge, row) => {
+                self.outbox.insert(edge, row);
+            }
+            RawRow::Tombstone(edge, row) => {
+                self.tombstones.insert(edge, row);
+            }
             RawRow::Request(row) => {
                 let position = Position { shard, epoch: row.epoch, seq: row.seq };
                 let request = RequestRow { position, body: row.body };
                 self.requests.insert((shard, row.seq), (request, row.at));
             }
-            RawRow::EpochHistory(start) => drop(self.epochs.insert((shard, start.epoch), start.first_seq)),
+            RawRow::EpochHistory(start) => {
+                self.epochs.insert((shard, start.epoch), start.first_seq);
+            }
         }
     }
 
     fn delete_raw(&mut self, shard: ShardId, key: &RawKey) {
         let [first, second, _] = key.parts;
         match key.table {
-            MoveTable::Object => drop(self.objects.remove(&ObjectId(first))),
+            MoveTable::Object => {
+                self.objects.remove(&ObjectId(first));
+            }
             MoveTable::Assoc => self.delete_edge(key.as_edge()),
             MoveTable::AssocCount => {
                 self.counts.remove(&ListKey { id1: ObjectId(first), atype: AssocType(second as u16) });
             }
-            MoveTable::Outbox => drop(self.outbox.remove(&key.as_edge())),
-            MoveTable::Tombstone => drop(self.tombstones.remove(&key.as_edge())),
-            MoveTable::Request => drop(self.requests.remove(&(shard, Seq(first)))),
+            MoveTable::Outbox => {
+                self.outbox.remove(&key.as_edge());
+            }
+            MoveTable::Tombstone => {
+                self.tombstones.remove(&key.as_edge());
+            }
+            MoveTable::Request => {
+                self.requests.remove(&(shard, Seq(first)));
+            }
             // Made from an epoch: it fits.
-            MoveTable::EpochHistory => drop(self.epochs.remove(&(shard, Epoch(first as u32)))),
+            MoveTable::EpochHistory => {
+                self.epochs.remove(&(shard, Epoch(first as u32)));
+            }
         }
     }
 

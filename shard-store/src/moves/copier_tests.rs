@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rand::rngs::SmallRng;
+use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tao_schema::ids::{AssocType, EdgeKey, ListKey, ObjectId};
 
@@ -62,7 +62,7 @@ impl Source {
     }
 
     /// A random transaction: two rows written, one deleted; or a purge.
-    fn write(&mut self, rng: &mut SmallRng) {
+    fn write(&mut self, rng: &mut StdRng) {
         let [a, b, c] = [0; 3].map(|_| rng.random_range(0..KEYS));
         if rng.random_bool(0.2) {
             return self.change(false, vec![], vec![tombstone(a, 0).key()]);
@@ -125,7 +125,7 @@ fn copier(progress: &Progress) -> Copier {
 /// Copies a source that goes on being written for a while; forgets everything but what is stored with probability
 /// `crash` after each step.
 fn run(seed: u64, crash: f64) {
-    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut rng = StdRng::seed_from_u64(seed);
     let mut source = Source::default();
     for _ in 0..20 {
         source.write(&mut rng);

@@ -6,6 +6,7 @@
 //! | `record` | what a server remembers of a move; answers and proofs |
 //! | `rules` | which call does what in which state: pure, the same for every engine |
 //! | `copier` | what to import next, given chunks and the log: pure |
+//! | `start` | where the log is followed from |
 //! | `verify` | the exact comparison of a chunk |
 //!
 //! The *target's* shard row decides a move: importing to serving, or to aborted, once. Everything that must come after
@@ -15,6 +16,7 @@ mod copier;
 mod record;
 mod rows;
 pub(crate) mod rules;
+mod start;
 mod verify;
 
 use async_trait::async_trait;
@@ -29,6 +31,7 @@ pub(crate) use self::rows::id_range;
 pub use self::rows::{
     MoveTable, PageLimit, RawKey, RawPage, RawRequest, RawRow, RawTail, RawTransaction, RowCounts,
 };
+pub use self::start::starting_point;
 pub use self::verify::{Comparison, Difference, compare};
 use crate::log::{Finding, LogPosition, TailError};
 use crate::store::StoreError;
@@ -114,9 +117,9 @@ pub struct BeginImport {
     pub epoch: Epoch,
     /// The source's host group; at most 255 bytes.
     pub source: String,
-    /// The source's seq, read after `position` was.
+    /// The source's seq; with `position` from [`starting_point`].
     pub applied: Seq,
-    /// What the source had executed.
+    /// Where to follow the source's log from.
     pub position: LogPosition,
 }
 

@@ -59,7 +59,7 @@ impl ShardMover for MySqlStore {
     async fn begin_import(&self, begin: BeginImport) -> Result<Answer, StoreError> {
         let inner = self.inner.clone();
         spawned(async move {
-            let decide = |found: &_, any_rows| rules::begin(found, any_rows, &begin);
+            let decide = |found: &ShardMoves, any_rows: bool| rules::begin(found, any_rows, &begin);
             ruled(&inner, begin.shard, Work::Emptiness, decide).await
         })
         .await
@@ -68,7 +68,7 @@ impl ShardMover for MySqlStore {
     async fn import(&self, import: Import) -> Result<Answer, StoreError> {
         let inner = self.inner.clone();
         spawned(async move {
-            let decide = |found: &_, _| rules::import(found, &import);
+            let decide = |found: &ShardMoves, _: bool| rules::import(found, &import);
             ruled(&inner, import.shard, Work::Rows(&import), decide).await
         })
         .await
@@ -77,7 +77,7 @@ impl ShardMover for MySqlStore {
     async fn fence(&self, fence: FenceShard) -> Result<Answer<Fence>, StoreError> {
         let inner = self.inner.clone();
         spawned(async move {
-            let decide = |found: &_, _| rules::fence(found, &fence);
+            let decide = |found: &ShardMoves, _: bool| rules::fence(found, &fence);
             ruled(&inner, fence.shard, Work::Nothing, decide).await
         })
         .await
@@ -86,7 +86,7 @@ impl ShardMover for MySqlStore {
     async fn commit_import(&self, commit: CommitImport) -> Result<Answer<Committed>, StoreError> {
         let inner = self.inner.clone();
         spawned(async move {
-            let decide = |found: &_, _| rules::commit(found, &commit);
+            let decide = |found: &ShardMoves, _: bool| rules::commit(found, &commit);
             ruled(&inner, commit.shard, Work::Nothing, decide).await
         })
         .await
@@ -95,7 +95,7 @@ impl ShardMover for MySqlStore {
     async fn abort_import(&self, abort: AbortImport) -> Result<Answer<Aborted>, StoreError> {
         let inner = self.inner.clone();
         spawned(async move {
-            let decide = |found: &_, _| rules::abort(found, &abort);
+            let decide = |found: &ShardMoves, _: bool| rules::abort(found, &abort);
             ruled(&inner, abort.shard, Work::Nothing, decide).await
         })
         .await
@@ -104,7 +104,7 @@ impl ShardMover for MySqlStore {
     async fn unfence(&self, proof: &Aborted) -> Result<Answer, StoreError> {
         let (inner, proof) = (self.inner.clone(), proof.clone());
         spawned(async move {
-            let decide = |found: &_, _| rules::unfence(found, &proof);
+            let decide = |found: &ShardMoves, _: bool| rules::unfence(found, &proof);
             ruled(&inner, proof.of().0, Work::Nothing, decide).await
         })
         .await
@@ -113,7 +113,7 @@ impl ShardMover for MySqlStore {
     async fn begin_reverse(&self, reverse: BeginReverse) -> Result<Answer, StoreError> {
         let inner = self.inner.clone();
         spawned(async move {
-            let decide = |found: &_, _| rules::reverse(found, &reverse);
+            let decide = |found: &ShardMoves, _: bool| rules::reverse(found, &reverse);
             ruled(&inner, reverse.committed.at().shard, Work::Nothing, decide).await
         })
         .await

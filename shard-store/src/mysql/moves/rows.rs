@@ -14,10 +14,10 @@ use super::super::statements::{
     MOVE_DELETE_REQUESTS, MOVE_RANGE_ASSOC, MOVE_RANGE_ASSOC_COUNT, MOVE_RANGE_EPOCH_HISTORY,
     MOVE_RANGE_OBJECT, MOVE_RANGE_OUTBOX, MOVE_RANGE_REQUEST, MOVE_RANGE_TOMBSTONE, Sql,
 };
-use super::records::{Failed, Found, end, lock, write};
+use super::records::{Failed, Found, Written, end, lock, write};
 use crate::moves::rules::{self, Ruling};
 use crate::moves::{Answer, Committed, Import, MoveTable, RawKey, RawRow};
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 
 /// Writes the rows of an import: deletions of rows that are not there are none.
 pub(super) async fn import(inner: &Inner, lease: &mut Lease, import: &Import) -> Result<(), StoreError> {
@@ -170,18 +170,7 @@ async fn in_transaction(
     decide: impl Fn(&Found) -> Ruling + Send,
 ) -> Result<Answer<u64>, StoreError> {
     let mut lease = inner.writers.get().await?;
-    let work = async {
-        let found = lock(&mut lease, shard, false).await?;
-        match decide(&found) {
-            Ruling::Answer(answer) => Ok((answer.map(|()| 0), None)),
-            Ruling::Write(change, ()) => {
-                let gone = delete(&mut lease, shard, rows).await?;
-                let written = write(inner, &mut lease, &found, *change).await?;
-                Ok((Answer::Done(gone), Some(written)))
-            }
-        }
-    };
-    match work.await {
+    match decided(inner, &mut lease, shard, rows, decide).await {
         Ok((answer, Some(written))) => end(inner, lease, answer, written).await,
         Ok((answer, None)) => {
             lease.roll_back().await;
@@ -192,11 +181,29 @@ async fn in_transaction(
             Err(match failed {
                 Failed::Error(error) => error,
                 // No row is inserted here.
-                Failed::Raced => StoreError::new(
-                    crate::store::StoreErrorKind::Rejected,
-                    format!("{}: a deletion met a row that exists already", inner.server),
-                ),
+                Failed::Raced => {
+                    let message = format!("{}: a deletion met a row that exists already", inner.server);
+                    StoreError::new(StoreErrorKind::Rejected, message)
+                }
             })
+        }
+    }
+}
+
+async fn decided(
+    inner: &Inner,
+    lease: &mut Lease,
+    shard: ShardId,
+    rows: usize,
+    decide: impl Fn(&Found) -> Ruling + Send,
+) -> Result<(Answer<u64>, Option<Written>), Failed> {
+    let found = lock(lease, shard, false).await?;
+    match decide(&found) {
+        Ruling::Answer(answer) => Ok((answer.map(|()| 0), None)),
+        Ruling::Write(change, ()) => {
+            let gone = delete(lease, shard, rows).await?;
+            let written = write(inner, lease, &found, *change).await?;
+            Ok((Answer::Done(gone), Some(written)))
         }
     }
 }
