@@ -11,7 +11,7 @@ use super::log::{Write, epoch_event, state_event};
 use super::raw::MemoryRawTail;
 use super::store::{CommitFault, MemoryStore, unavailable};
 use super::tables::Tables;
-use crate::apply::{LockedShard, RequestRow, UnixMillis};
+use crate::apply::{RequestRow, UnixMillis};
 use crate::log::{LogPosition, ServerLog, TailError, TailEvent};
 use crate::moves::rules::{self, Change, Ruling};
 use crate::moves::{
