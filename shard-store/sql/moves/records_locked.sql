@@ -1,2 +1,2 @@
-SELECT 1, shard, move_id, role, epoch, peer, outcome, copied_table, has_last, last_1, last_2, last_3, applied, log_position, step
+SELECT 1, shard, move_id, role, epoch, peer, outcome, copied_table, has_last, last_1, last_2, last_3, applied_epoch, applied, log_position, step
 FROM shard_move WHERE shard = ? FOR UPDATE

@@ -77,15 +77,15 @@ const NEXT: Epoch = Epoch(2);
 async fn a_shard_moves_while_it_is_written(bench: &MoveBench) -> Verdict {
     let mut writer = Writer::new(bench.shard, EPOCH);
     writer.write(&bench.source, 60).await?;
-    bench.begin(MOVE, NEXT).await?;
-    let mut mover = Mover::open(&bench.source, &bench.target, bench.shard, MOVE, EPOCH, SMALL).await?;
+    bench.begin(MOVE).await?;
+    let mut mover = Mover::open(&bench.source, &bench.target, bench.shard, MOVE, SMALL).await?;
     let (written, copied) = tokio::join!(writer.write(&bench.source, 120), mover.catch_up(false));
     written?;
     copied?;
     let fence = bench.fence(&bench.source, MOVE, EPOCH).await?;
-    mover.drain(fence.at.seq).await?;
+    mover.drain(fence.at).await?;
     same_rows(&bench.source, &bench.target, bench.shard).await?;
-    let committed = bench.commit(&bench.target, MOVE, NEXT, fence).await?;
+    let committed = bench.commit(&bench.target, MOVE, fence).await?;
     let first = Position { shard: bench.shard, epoch: NEXT, seq: fence.at.seq.next() };
     ensure_eq!(committed.at(), first, "the first position of the new epoch");
     let row = bench.row(&bench.target).await?;
@@ -110,11 +110,11 @@ async fn a_shard_moves_while_it_is_written(bench: &MoveBench) -> Verdict {
 async fn a_copy_goes_on_wherever_it_ended(bench: &MoveBench) -> Verdict {
     let mut writer = Writer::new(bench.shard, EPOCH);
     writer.write(&bench.source, 40).await?;
-    bench.begin(MOVE, NEXT).await?;
+    bench.begin(MOVE).await?;
     let mut imports = 0;
     loop {
         // A new worker for each import, which repeats what the last one did.
-        let mut mover = Mover::open(&bench.source, &bench.target, bench.shard, MOVE, EPOCH, SMALL).await?;
+        let mut mover = Mover::open(&bench.source, &bench.target, bench.shard, MOVE, SMALL).await?;
         let Some(import) = mover.next_import().await? else { break };
         writer.write(&bench.source, if imports < 20 { 2 } else { 0 }).await?;
         let mover_of = &bench.target.mover;
@@ -124,16 +124,16 @@ async fn a_copy_goes_on_wherever_it_ended(bench: &MoveBench) -> Verdict {
         ensure!(imports < 500, "the copy does not end");
     }
     let fence = bench.fence(&bench.source, MOVE, EPOCH).await?;
-    let mut mover = Mover::open(&bench.source, &bench.target, bench.shard, MOVE, EPOCH, SMALL).await?;
-    mover.drain(fence.at.seq).await?;
+    let mut mover = Mover::open(&bench.source, &bench.target, bench.shard, MOVE, SMALL).await?;
+    mover.drain(fence.at).await?;
     same_rows(&bench.source, &bench.target, bench.shard).await
 }
 
 async fn h31_a_chunk_is_compared_exactly_under_writes(bench: &MoveBench) -> Verdict {
     let mut writer = Writer::new(bench.shard, EPOCH);
     writer.write(&bench.source, 40).await?;
-    bench.begin(MOVE, NEXT).await?;
-    let mut mover = Mover::open(&bench.source, &bench.target, bench.shard, MOVE, EPOCH, SMALL).await?;
+    bench.begin(MOVE).await?;
+    let mut mover = Mover::open(&bench.source, &bench.target, bench.shard, MOVE, SMALL).await?;
     mover.catch_up(false).await?;
     let (mut from, mut rows) = (Copied::NOTHING, 0);
     while from != Copied::ALL {
@@ -141,7 +141,7 @@ async fn h31_a_chunk_is_compared_exactly_under_writes(bench: &MoveBench) -> Verd
         let source = bench.source.mover.raw_page(bench.shard, from, SMALL).await?;
         // Not applied yet: it must not count.
         writer.write(&bench.source, 1).await?;
-        mover.drain(source.shard.seq).await?;
+        mover.drain(source.at()).await?;
         let limit = PageLimit { rows: source.rows.len() + 1, bytes: usize::MAX };
         let target = bench.target.mover.raw_page(bench.shard, from, limit).await?;
         let comparison = compare(&source, &target);
@@ -155,31 +155,31 @@ async fn h31_a_chunk_is_compared_exactly_under_writes(bench: &MoveBench) -> Verd
 
 async fn one_move_has_the_shard(bench: &MoveBench) -> Verdict {
     let mover = &bench.target.mover;
-    bench.begin(MOVE, NEXT).await?;
-    let begin = bench.begin_of(MOVE, NEXT).await?;
+    bench.begin(MOVE).await?;
+    let begin = bench.begin_of(MOVE).await?;
     ensure_eq!(mover.begin_import(begin.clone()).await?, Answer::AlreadyDone(()), "begun again");
-    let second = BeginImport { move_id: OTHER, epoch: Epoch(3), ..begin.clone() };
+    let second = BeginImport { move_id: OTHER, ..begin.clone() };
     ensure_eq!(mover.begin_import(second).await?, Answer::Refused(Refusal::OtherMove(MOVE)), "a second");
     // To where it is served already.
     let home = bench.source.mover.begin_import(BeginImport { move_id: OTHER, ..begin }).await?;
     let serving = Refusal::State(Some((EPOCH, ShardState::Serving)));
     ensure_eq!(home, Answer::Refused(serving), "a move to the source");
-    let unknown = CommitImport { move_id: OTHER, ..bench.commit_of(MOVE, NEXT).await? };
+    let unknown = CommitImport { move_id: OTHER, ..bench.commit_of(MOVE).await? };
     let answer = mover.commit_import(unknown).await?;
     ensure_eq!(answer, Answer::Refused(Refusal::UnknownMove), "the commit of another move");
     let refused = bench
         .target
         .store
         .commit(Batch { units: vec![unit(vec![add(ObjectId::new(bench.shard, 1), text("x"))])] });
-    let found = Some((NEXT, ShardState::Importing));
+    let found = Some((EPOCH, ShardState::Importing));
     ensure_eq!(refused.await?.units[0], UnitResult::NotOwned { found }, "a write on the target");
     Ok(())
 }
 
 async fn an_import_that_comes_too_late_is_refused(bench: &MoveBench) -> Verdict {
     Writer::new(bench.shard, EPOCH).write(&bench.source, 20).await?;
-    bench.begin(MOVE, NEXT).await?;
-    let open = || Mover::open(&bench.source, &bench.target, bench.shard, MOVE, EPOCH, SMALL);
+    bench.begin(MOVE).await?;
+    let open = || Mover::open(&bench.source, &bench.target, bench.shard, MOVE, SMALL);
     let late = open().await?.next_import().await?.ok_or("nothing to import")?;
     open().await?.catch_up(false).await?;
     let record = bench.record(&bench.target, MOVE).await?;
@@ -195,24 +195,24 @@ async fn an_import_that_comes_too_late_is_refused(bench: &MoveBench) -> Verdict 
 
 async fn the_decision_is_made_once(bench: &MoveBench) -> Verdict {
     Writer::new(bench.shard, EPOCH).write(&bench.source, 10).await?;
-    bench.begin(MOVE, NEXT).await?;
+    bench.begin(MOVE).await?;
     let fence = bench.fence(&bench.source, MOVE, EPOCH).await?;
     let again = FenceShard { shard: bench.shard, move_id: MOVE, epoch: EPOCH, target: "b".to_owned() };
     ensure_eq!(bench.source.mover.fence(again).await?, Answer::AlreadyDone(fence), "fenced again");
-    let commit = CommitImport { fence: fence.at, ..bench.commit_of(MOVE, NEXT).await? };
+    let commit = CommitImport { fence: fence.at, ..bench.commit_of(MOVE).await? };
     let early = bench.target.mover.commit_import(commit.clone()).await?;
     ensure!(matches!(early, Answer::Refused(Refusal::NotDrained(_))), "before the drain: {early:?}");
-    let mut mover = Mover::open(&bench.source, &bench.target, bench.shard, MOVE, EPOCH, SMALL).await?;
+    let mut mover = Mover::open(&bench.source, &bench.target, bench.shard, MOVE, SMALL).await?;
     // A fenced shard is copied as any other.
     mover.catch_up(true).await?;
-    mover.drain(fence.at.seq).await?;
+    mover.drain(fence.at).await?;
     let first = bench.target.mover.commit_import(commit.clone()).await?;
     let Answer::Done(committed) = first else { return Err(format!("the commit: {first:?}").into()) };
     // The answer was lost: the call is repeated, perhaps with what another worker knows.
     let later = CommitImport { executed: LogPosition::none(), ..commit };
     let again = bench.target.mover.commit_import(later).await?;
     ensure_eq!(again, Answer::AlreadyDone(committed), "committed again");
-    let abort = bench.target.mover.abort_import(bench.abort_of(MOVE, NEXT)).await?;
+    let abort = bench.target.mover.abort_import(bench.abort_of(MOVE)).await?;
     ensure_eq!(abort, Answer::Refused(Refusal::Committed), "aborted after the commit");
     Ok(())
 }
@@ -220,26 +220,28 @@ async fn the_decision_is_made_once(bench: &MoveBench) -> Verdict {
 async fn a_move_that_was_aborted_leaves_the_source_as_it_was(bench: &MoveBench) -> Verdict {
     let mut writer = Writer::new(bench.shard, EPOCH);
     writer.write(&bench.source, 20).await?;
-    bench.begin(MOVE, NEXT).await?;
-    let mut mover = Mover::open(&bench.source, &bench.target, bench.shard, MOVE, EPOCH, SMALL).await?;
+    bench.begin(MOVE).await?;
+    let mut mover = Mover::open(&bench.source, &bench.target, bench.shard, MOVE, SMALL).await?;
     mover.catch_up(false).await?;
     let fence = bench.fence(&bench.source, MOVE, EPOCH).await?;
-    mover.drain(fence.at.seq).await?;
-    let aborted = bench.target.mover.abort_import(bench.abort_of(MOVE, NEXT)).await?;
+    mover.drain(fence.at).await?;
+    let aborted = bench.target.mover.abort_import(bench.abort_of(MOVE)).await?;
     let Answer::Done(proof) = aborted else { return Err(format!("the abort: {aborted:?}").into()) };
-    let again = bench.target.mover.abort_import(bench.abort_of(MOVE, NEXT)).await?;
+    let again = bench.target.mover.abort_import(bench.abort_of(MOVE)).await?;
     ensure_eq!(again, Answer::AlreadyDone(proof.clone()), "aborted again");
-    let commit = CommitImport { fence: fence.at, ..bench.commit_of(MOVE, NEXT).await? };
+    let commit = CommitImport { fence: fence.at, ..bench.commit_of(MOVE).await? };
     let commit = bench.target.mover.commit_import(commit).await?;
     ensure_eq!(commit, Answer::Refused(Refusal::Aborted), "committed after the abort");
-    ensure_eq!(bench.source.mover.unfence(&proof).await?, Answer::Done(()), "the fence taken away");
-    ensure_eq!(bench.source.mover.unfence(&proof).await?, Answer::AlreadyDone(()), "and again");
+    // An epoch of its own, past the one that the commit would have opened.
+    let at = Position { shard: bench.shard, epoch: Epoch(3), seq: fence.at.seq.next() };
+    ensure_eq!(bench.source.mover.unfence(&proof).await?, Answer::Done(at), "the fence taken away");
+    ensure_eq!(bench.source.mover.unfence(&proof).await?, Answer::AlreadyDone(at), "and again");
     let row = bench.row(&bench.source).await?;
-    let found = (row.state, row.epoch, row.seq);
-    ensure_eq!(found, (ShardState::Serving, EPOCH, fence.at.seq.next()), "the source's row");
+    ensure_eq!((row.state, row.epoch, row.seq), (ShardState::Serving, at.epoch, at.seq), "the source's row");
+    writer.epoch = at.epoch;
     writer.write(&bench.source, 5).await?;
     // Another move finds rows in its way until they are deleted.
-    let begin = BeginImport { move_id: OTHER, epoch: Epoch(3), ..bench.begin_of(MOVE, NEXT).await? };
+    let begin = BeginImport { move_id: OTHER, ..bench.begin_of(MOVE).await? };
     let early = bench.target.mover.begin_import(begin.clone()).await?;
     ensure_eq!(early, Answer::Refused(Refusal::RowsExist), "begun on top of rows");
     while bench.target.mover.delete_range(bench.shard, 5).await?.accepted()? > 0 {}
@@ -250,10 +252,11 @@ async fn a_move_that_was_aborted_leaves_the_source_as_it_was(bench: &MoveBench) 
 }
 
 async fn a_worker_that_was_replaced_can_not_begin_or_fence(bench: &MoveBench) -> Verdict {
-    let abort = bench.abort_of(MOVE, NEXT);
+    let abort = bench.abort_of(MOVE);
     let proof = bench.target.mover.abort_import(abort).await?.accepted()?;
-    ensure_eq!(bench.source.mover.unfence(&proof).await?, Answer::Done(()), "never fenced");
-    let begin = bench.begin_of(MOVE, NEXT).await?;
+    let at = Position { shard: bench.shard, epoch: EPOCH, seq: Seq::ZERO };
+    ensure_eq!(bench.source.mover.unfence(&proof).await?, Answer::Done(at), "never fenced");
+    let begin = bench.begin_of(MOVE).await?;
     let late = bench.target.mover.begin_import(begin).await?;
     ensure_eq!(late, Answer::Refused(Refusal::Aborted), "begun after the abort");
     let fence = FenceShard { shard: bench.shard, move_id: MOVE, epoch: EPOCH, target: "b".to_owned() };
@@ -272,7 +275,7 @@ async fn h32_the_log_of_the_target_tells_of_the_opening_only(bench: &MoveBench) 
     Writer::new(bench.shard, EPOCH).write(&bench.source, 30).await?;
     let before = bench.target.log.executed().await?;
     let mut early = bench.target.log.open_tail(TailStart::After(before.clone())).await?;
-    let fence = bench.moved(MOVE, NEXT, SMALL).await?;
+    let fence = bench.moved(MOVE, SMALL).await?;
     // One follows from before the move on; the other starts now, behind its end, and 60 s back (R17).
     let mut late = bench.target.log.open_tail(TailStart::After(before)).await?;
     for (tail, which) in [(&mut early, "early"), (&mut late, "late")] {
@@ -298,21 +301,21 @@ async fn h32_the_log_of_the_target_tells_of_the_opening_only(bench: &MoveBench) 
 async fn a_move_is_reversed_and_the_rest_deleted(bench: &MoveBench) -> Verdict {
     let mut writer = Writer::new(bench.shard, EPOCH);
     writer.write(&bench.source, 30).await?;
-    let fence = bench.moved(MOVE, NEXT, SMALL).await?;
-    let committed = bench.commit(&bench.target, MOVE, NEXT, fence).await?;
+    let fence = bench.moved(MOVE, SMALL).await?;
+    let committed = bench.commit(&bench.target, MOVE, fence).await?;
     let (move_id, epoch) = (OTHER, Epoch(3));
-    let reverse = BeginReverse { committed, move_id, epoch, source: "b".to_owned() };
+    let reverse = BeginReverse { committed, move_id, source: "b".to_owned() };
     ensure_eq!(bench.source.mover.begin_reverse(reverse.clone()).await?, Answer::Done(()), "turned round");
     ensure_eq!(bench.source.mover.begin_reverse(reverse).await?, Answer::AlreadyDone(()), "and again");
     writer.epoch = NEXT;
-    let mut mover = Mover::open(&bench.target, &bench.source, bench.shard, OTHER, NEXT, SMALL).await?;
+    let mut mover = Mover::open(&bench.target, &bench.source, bench.shard, OTHER, SMALL).await?;
     let (written, followed) = tokio::join!(writer.write(&bench.target, 40), mover.catch_up(false));
     written?;
     followed?;
     let fence = bench.fence(&bench.target, OTHER, NEXT).await?;
-    mover.drain(fence.at.seq).await?;
+    mover.drain(fence.at).await?;
     same_rows(&bench.target, &bench.source, bench.shard).await?;
-    let back = bench.commit(&bench.source, OTHER, epoch, fence).await?;
+    let back = bench.commit(&bench.source, OTHER, fence).await?;
     writer.epoch = epoch;
     writer.write(&bench.source, 5).await?;
     let starts = bench.source.log.survey(crate::log::BeatWriter::of("moves")).await?.epochs;
@@ -329,7 +332,7 @@ async fn a_move_is_reversed_and_the_rest_deleted(bench: &MoveBench) -> Verdict {
     let stale = bench.source.mover.delete_range(bench.shard, 5).await?;
     ensure!(matches!(stale, Answer::Refused(Refusal::State(_))), "deleted while served: {stale:?}");
     // It may come again.
-    let begin = BeginImport { move_id: MoveId(13), epoch: Epoch(4), ..bench.begin_of(MOVE, NEXT).await? };
+    let begin = BeginImport { move_id: MoveId(13), ..bench.begin_of(MOVE).await? };
     ensure_eq!(target.begin_import(begin).await?, Answer::Done(()), "a later move");
     Ok(())
 }

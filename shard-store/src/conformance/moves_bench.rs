@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tao_schema::ids::{Epoch, ObjectId, Seq, ShardId};
+use tao_schema::ids::{Epoch, ObjectId, Position, Seq, ShardId};
 
 use super::bench::*;
 use super::{Failure, Verdict};
@@ -39,26 +39,27 @@ pub(super) struct MoveBench {
 }
 
 impl MoveBench {
-    pub(super) async fn begin_of(&self, move_id: MoveId, epoch: Epoch) -> Result<BeginImport, Failure> {
+    pub(super) async fn begin_of(&self, move_id: MoveId) -> Result<BeginImport, Failure> {
         let writer = BeatWriter::of("mover");
         let (position, applied) = starting_point(&*self.source.log, self.shard, writer).await?;
-        Ok(BeginImport { shard: self.shard, move_id, epoch, source: "a".to_owned(), applied, position })
+        let (shard, source) = (self.shard, "a".to_owned());
+        Ok(BeginImport { shard, move_id, source, applied, position, continues: None })
     }
 
-    pub(super) async fn begin(&self, move_id: MoveId, epoch: Epoch) -> Verdict {
-        let begin = self.begin_of(move_id, epoch).await?;
+    pub(super) async fn begin(&self, move_id: MoveId) -> Verdict {
+        let begin = self.begin_of(move_id).await?;
         Ok(self.target.mover.begin_import(begin).await?.accepted()?)
     }
 
-    pub(super) fn abort_of(&self, move_id: MoveId, epoch: Epoch) -> AbortImport {
-        AbortImport { shard: self.shard, move_id, epoch, source: "a".to_owned() }
+    pub(super) fn abort_of(&self, move_id: MoveId) -> AbortImport {
+        AbortImport { shard: self.shard, move_id, source: "a".to_owned() }
     }
 
-    pub(super) async fn commit_of(&self, move_id: MoveId, epoch: Epoch) -> Result<CommitImport, Failure> {
-        let LockedShard { epoch: old, seq, next_id, .. } = self.row(&self.source).await?;
-        let fence = tao_schema::ids::Position { shard: self.shard, epoch: old, seq };
+    pub(super) async fn commit_of(&self, move_id: MoveId) -> Result<CommitImport, Failure> {
+        let LockedShard { epoch, seq, next_id, .. } = self.row(&self.source).await?;
+        let fence = Position { shard: self.shard, epoch, seq };
         let executed = self.target.log.executed().await?;
-        Ok(CommitImport { shard: self.shard, move_id, epoch, fence, next_id, executed })
+        Ok(CommitImport { shard: self.shard, move_id, fence, next_id, executed })
     }
 
     pub(super) async fn fence(&self, end: &End, move_id: MoveId, epoch: Epoch) -> Result<Fence, Failure> {
@@ -70,28 +71,22 @@ impl MoveBench {
         &self,
         end: &End,
         move_id: MoveId,
-        epoch: Epoch,
         fence: Fence,
     ) -> Result<Committed, Failure> {
         let executed = end.log.executed().await?;
         let (fence, next_id) = (fence.at, fence.next_id);
-        let commit = CommitImport { shard: self.shard, move_id, epoch, fence, next_id, executed };
+        let commit = CommitImport { shard: self.shard, move_id, fence, next_id, executed };
         Ok(end.mover.commit_import(commit).await?.accepted()?)
     }
 
     /// A whole move.
-    pub(super) async fn moved(
-        &self,
-        move_id: MoveId,
-        epoch: Epoch,
-        limit: PageLimit,
-    ) -> Result<Fence, Failure> {
-        self.begin(move_id, epoch).await?;
-        let mut mover = Mover::open(&self.source, &self.target, self.shard, move_id, EPOCH, limit).await?;
+    pub(super) async fn moved(&self, move_id: MoveId, limit: PageLimit) -> Result<Fence, Failure> {
+        self.begin(move_id).await?;
+        let mut mover = Mover::open(&self.source, &self.target, self.shard, move_id, limit).await?;
         mover.catch_up(false).await?;
         let fence = self.fence(&self.source, move_id, EPOCH).await?;
-        mover.drain(fence.at.seq).await?;
-        self.commit(&self.target, move_id, epoch, fence).await?;
+        mover.drain(fence.at).await?;
+        self.commit(&self.target, move_id, fence).await?;
         Ok(fence)
     }
 
@@ -122,13 +117,12 @@ impl<'a> Mover<'a> {
         target: &'a End,
         shard: ShardId,
         move_id: MoveId,
-        epoch: Epoch,
         limit: PageLimit,
     ) -> Result<Self, Failure> {
         let moves = target.mover.shard_moves(shard).await?;
         let progress = moves.of(move_id).ok_or("no record of the move")?.progress.clone();
         let tail = source.mover.raw_tail(shard, progress.position.clone()).await?;
-        let copier = Copier::new(shard, move_id, epoch, progress);
+        let copier = Copier::new(shard, move_id, progress);
         Ok(Self { source, target, shard, copier, tail, limit })
     }
 
@@ -172,12 +166,12 @@ impl<'a> Mover<'a> {
         Ok(())
     }
 
-    /// Until everything up to a seq is here, and nothing behind it.
-    pub(super) async fn drain(&mut self, seq: Seq) -> Verdict {
-        self.copier.hold(Some(seq));
+    /// Until everything up to a position is here, and nothing behind it.
+    pub(super) async fn drain(&mut self, at: Position) -> Verdict {
+        self.copier.hold(Some(at));
         self.catch_up(false).await?;
         self.copier.hold(None);
-        ensure!(self.copier.drained(seq), "the copy is at {:?}, not at seq {seq}", self.copier.progress());
+        ensure!(self.copier.drained(at), "the copy is at {:?}, not at {at}", self.copier.progress());
         Ok(())
     }
 }
@@ -213,7 +207,7 @@ impl Writer {
             // News of another shard: a deletion leaves a tombstone.
             5 => {
                 let seq = Seq(self.next + 1);
-                let origin = tao_schema::ids::Position { shard: far.shard(), epoch: EPOCH, seq };
+                let origin = Position { shard: far.shard(), epoch: EPOCH, seq };
                 let value = (time % 2 == 0).then(|| at(time));
                 StoreOp::InverseApply { edge: edge(x, LIKED_BY, far), value, origin }
             }

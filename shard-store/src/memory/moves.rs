@@ -326,7 +326,7 @@ impl ShardMover for MemoryStore {
         self.ruled(abort.shard, Work::Nothing, |found, _| rules::abort(found, &abort)).await.map(only)
     }
 
-    async fn unfence(&self, proof: &Aborted) -> Result<Answer, StoreError> {
+    async fn unfence(&self, proof: &Aborted) -> Result<Answer<Position>, StoreError> {
         self.ruled(proof.of().0, Work::Nothing, |found, _| rules::unfence(found, proof)).await.map(only)
     }
 

@@ -1,13 +1,16 @@
 //! What to import next: the copy and the log in one order, so that nothing that was deleted comes back (H31).
 //!
-//! The rows that are copied are always as of one seq of the source, `applied`. A chunk was read at a seq `s`, in one
+//! The rows that are copied are always as of one position of the source, `applied`. A chunk was read at a position `s`, in one
 //! statement with the shard row. Before its rows go in, the log from `applied` to `s` is applied to the keys that are
 //! copied already, and to no others; then all of it, chunk included, is as of `s`. A change of a key that is not copied
 //! yet needs no applying: its chunk, when it comes, has it.
+//!
+//! The source may go on to another epoch meanwhile: promoted, or opened again after a fence. If that epoch begins above what is
+//! applied, nothing of what is here was lost there, and the log goes on. Else all is to be copied anew.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tao_schema::ids::{Epoch, Seq, ShardId};
+use tao_schema::ids::{Epoch, Position, Seq, ShardId};
 use tao_schema::rows::ShardState;
 
 use super::Import;
@@ -21,8 +24,6 @@ use crate::log::LogPosition;
 pub struct Copier {
     shard: ShardId,
     move_id: MoveId,
-    /// The epoch in which the source serves.
-    epoch: Epoch,
     progress: Progress,
     /// What the log brought and was not imported.
     log: VecDeque<RawTransaction>,
@@ -30,7 +31,7 @@ pub struct Copier {
     read: LogPosition,
     chunk: Option<RawPage>,
     /// See [`Copier::hold`].
-    hold: Option<Seq>,
+    hold: Option<Position>,
 }
 
 /// What to do next.
@@ -40,8 +41,9 @@ pub enum Step {
     Import(Import),
     /// Read a page of the source from here on, and give it to [`Copier::chunk`].
     ReadChunk(Copied),
-    /// Read the log, and give it to [`Copier::log`]: a chunk, or whoever holds, waits for this seq.
-    ReadLog(Seq),
+    /// Read the log, and give it to [`Copier::log`]: a chunk, or whoever holds, waits for this
+    /// position.
+    ReadLog(Position),
     /// Everything is copied, and all of the log that was read is imported.
     CaughtUp,
 }
@@ -57,8 +59,9 @@ pub enum CopyError {
         /// What came.
         found: Seq,
     },
-    /// The source opened another epoch: it failed over. The move is to be given up.
-    #[error("the source went on to epoch {0}")]
+    /// The source opened an epoch at or below what is applied: what is here was lost there. The move is to be given up, and
+    /// what it copied to be deleted.
+    #[error("epoch {0} of the source does not begin above what is applied")]
     Epoch(Epoch),
     /// The source does not have the shard any more.
     #[error("the shard is {0:?} on the source")]
@@ -66,6 +69,11 @@ pub enum CopyError {
     /// A page of another shard or from another place than was asked for.
     #[error("a page that was not asked for")]
     WrongPage,
+}
+
+/// In the order of the source's log.
+fn place(at: Position) -> (Epoch, Seq) {
+    (at.epoch, at.seq)
 }
 
 /// Rows by key, the last state of each.
@@ -91,10 +99,10 @@ impl Fold {
 }
 
 impl Copier {
-    /// Goes on from the target's stored progress. `epoch`: the one in which the source serves.
-    pub fn new(shard: ShardId, move_id: MoveId, epoch: Epoch, progress: Progress) -> Self {
+    /// Goes on from the target's stored progress.
+    pub fn new(shard: ShardId, move_id: MoveId, progress: Progress) -> Self {
         let read = progress.position.clone();
-        Self { shard, move_id, epoch, progress, log: VecDeque::new(), read, chunk: None, hold: None }
+        Self { shard, move_id, progress, log: VecDeque::new(), read, chunk: None, hold: None }
     }
 
     /// What is done once everything that was handed out is.
@@ -102,9 +110,9 @@ impl Copier {
         &self.progress
     }
 
-    /// Nothing behind this seq is applied until it is told otherwise: for a comparison, and for the drain to a fence. Only once
+    /// Nothing behind this position is applied until it is told otherwise: for a comparison, and for the drain to a fence. Only once
     /// everything is copied.
-    pub fn hold(&mut self, at: Option<Seq>) {
+    pub fn hold(&mut self, at: Option<Position>) {
         self.hold = at;
     }
 
@@ -114,24 +122,18 @@ impl Copier {
     }
 
     /// Whether everything up to the fence is handed out.
-    pub fn drained(&self, fence: Seq) -> bool {
+    pub fn drained(&self, fence: Position) -> bool {
         self.progress.copied == Copied::ALL && self.progress.applied == fence && self.chunk.is_none()
     }
 
     /// Takes what the log brought next; `position`: the log was read up to there.
     ///
     /// # Errors
-    /// If the source does not serve the shard any more as it did.
+    /// If the source does not have the shard any more.
     pub fn log(&mut self, brought: Vec<RawTransaction>, position: LogPosition) -> Result<(), CopyError> {
-        for transaction in &brought {
-            let Some((epoch, state)) = transaction.shard else { continue };
-            if !state.readable() {
-                return Err(CopyError::SourceLeft(state));
-            }
-            // Those of before the move began, as the source's history has them.
-            if epoch > self.epoch {
-                return Err(CopyError::Epoch(epoch));
-            }
+        let states = brought.iter().filter_map(|transaction| transaction.shard);
+        if let Some((_, state)) = states.into_iter().find(|(_, state)| !state.readable()) {
+            return Err(CopyError::SourceLeft(state));
         }
         self.log.extend(brought);
         self.read = position;
@@ -142,7 +144,7 @@ impl Copier {
     /// and was thrown away.
     ///
     /// # Errors
-    /// If it is not the page, or the source does not serve the shard any more as it did.
+    /// If it is not the page, or the source does not have the shard any more.
     pub fn chunk(&mut self, page: RawPage) -> Result<bool, CopyError> {
         let row = &page.shard;
         if row.shard != self.shard || page.from != self.progress.copied || self.chunk.is_some() {
@@ -151,10 +153,7 @@ impl Copier {
         if !row.state.readable() {
             return Err(CopyError::SourceLeft(row.state));
         }
-        if row.epoch != self.epoch {
-            return Err(CopyError::Epoch(row.epoch));
-        }
-        let fresh = row.seq >= self.progress.applied;
+        let fresh = place(page.at()) >= place(self.progress.applied);
         self.chunk = fresh.then_some(page);
         Ok(fresh)
     }
@@ -162,16 +161,16 @@ impl Copier {
     /// What to do next. An import holds about as much as `limit`, whole transactions of the source, and a chunk.
     ///
     /// # Errors
-    /// If the log has a hole.
+    /// If the log has a hole, or another history than what is applied.
     pub fn next(&mut self, limit: PageLimit) -> Result<Step, CopyError> {
-        let chunk_at = self.chunk.as_ref().map(|page| page.shard.seq);
+        let chunk_at = self.chunk.as_ref().map(RawPage::at);
         let until = chunk_at.or(self.hold);
         let (fold, used) = self.fold(until, limit)?;
         let ready = chunk_at == Some(self.progress.applied);
         let chunk = if ready { self.chunk.take() } else { None };
         if fold.rows.is_empty() && chunk.is_none() && !used {
             return Ok(match until {
-                Some(seq) if seq > self.progress.applied => Step::ReadLog(seq),
+                Some(at) if place(at) > place(self.progress.applied) => Step::ReadLog(at),
                 _ if self.progress.copied == Copied::ALL => Step::CaughtUp,
                 _ => Step::ReadChunk(self.progress.copied),
             });
@@ -189,30 +188,48 @@ impl Copier {
         })
     }
 
-    /// Takes transactions up to seq `until`, and not one more: what follows it may delete rows of the waiting chunk
+    /// Takes transactions up to position `until`, and not one more: what follows it may delete rows of the waiting chunk
     /// (a purge takes no seq), and must come after them. Answers whether any was used.
-    fn fold(&mut self, until: Option<Seq>, limit: PageLimit) -> Result<(Fold, bool), CopyError> {
+    fn fold(&mut self, until: Option<Position>, limit: PageLimit) -> Result<(Fold, bool), CopyError> {
         let (mut fold, mut used) = (Fold::default(), false);
-        while until.is_none_or(|until| self.progress.applied < until)
+        while until.is_none_or(|until| place(self.progress.applied) < place(until))
             && fold.rows.len() < limit.rows
             && fold.bytes < limit.bytes
             && let Some(transaction) = self.log.pop_front()
         {
-            let applied = self.progress.applied;
-            if let Some(seq) = transaction.seq {
-                if seq > applied.next() {
-                    return Err(CopyError::Gap { applied, found: seq });
-                }
-                if seq <= applied {
-                    continue;
-                }
-                self.progress.applied = seq;
+            if !self.advance(&transaction)? {
+                continue;
             }
             self.progress.position = transaction.position.clone();
             fold.take(transaction, &self.progress.copied);
             used = true;
         }
         Ok((fold, used))
+    }
+
+    /// Counts a transaction as applied; `false`: it is already.
+    fn advance(&mut self, transaction: &RawTransaction) -> Result<bool, CopyError> {
+        let applied = &mut self.progress.applied;
+        let next = applied.seq.next();
+        let epoch = transaction.shard.map_or(applied.epoch, |(epoch, _)| epoch);
+        if epoch > applied.epoch {
+            match transaction.opens(epoch) {
+                Some(found) if found > next => return Err(CopyError::Gap { applied: applied.seq, found }),
+                Some(first_seq) if first_seq == next => {}
+                // That much of what is applied was lost there.
+                _ => return Err(CopyError::Epoch(epoch)),
+            }
+        }
+        match transaction.seq {
+            Some(seq) if seq > next => return Err(CopyError::Gap { applied: applied.seq, found: seq }),
+            Some(seq) if seq < next => return Ok(false),
+            // A history that goes back.
+            Some(_) if epoch < applied.epoch => return Err(CopyError::Epoch(epoch)),
+            Some(seq) => applied.seq = seq,
+            None => {}
+        }
+        applied.epoch = applied.epoch.max(epoch);
+        Ok(true)
     }
 
     fn import(&mut self, fold: Fold, chunk: Option<RawPage>) -> Import {

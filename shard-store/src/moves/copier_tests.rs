@@ -43,7 +43,11 @@ fn position(sequence: u64) -> LogPosition {
 }
 
 fn progress() -> Progress {
-    Progress { copied: Copied::NOTHING, applied: Seq::ZERO, position: LogPosition::none(), step: 0 }
+    Progress { copied: Copied::NOTHING, applied: at(0), position: LogPosition::none(), step: 0 }
+}
+
+fn at(seq: u64) -> Position {
+    Position { shard: SHARD, epoch: EPOCH, seq: Seq(seq) }
 }
 
 impl Source {
@@ -119,7 +123,7 @@ impl Target {
 }
 
 fn copier(progress: &Progress) -> Copier {
-    Copier::new(SHARD, MoveId(1), EPOCH, progress.clone())
+    Copier::new(SHARD, MoveId(1), progress.clone())
 }
 
 /// Copies a source that goes on being written for a while; forgets everything but what is stored with probability
@@ -159,7 +163,7 @@ fn run(seed: u64, crash: f64) {
             }
             Step::CaughtUp if writes == 0 && copier_now.read.len() == source.log.len() as u64 => {
                 assert_eq!(target.rows, source.rows, "seed {seed}");
-                assert!(copier_now.drained(Seq(source.seq)));
+                assert!(copier_now.drained(at(source.seq)));
                 return;
             }
             Step::CaughtUp => {
@@ -194,12 +198,12 @@ fn h31_a_row_that_was_deleted_behind_the_chunk_does_not_come_back() {
     let Step::ReadChunk(from) = copier_now.next(LIMIT).unwrap() else { panic!("a chunk is wanted") };
     assert!(copier_now.chunk(source.page(from)).unwrap());
     source.change(true, vec![], vec![count(1, 0).key()]);
-    assert_eq!(copier_now.next(LIMIT).unwrap(), Step::ReadLog(Seq(1)));
+    assert_eq!(copier_now.next(LIMIT).unwrap(), Step::ReadLog(at(1)));
     let (log, to) = source.after(&copier_now.read, 9);
     copier_now.log(log, to).unwrap();
     let Step::Import(import) = copier_now.next(LIMIT).unwrap() else { panic!("the chunk goes in") };
     // As of the chunk, not later: the deletion is behind it.
-    assert_eq!((import.progress.applied, import.puts.len(), import.deletes.len()), (Seq(1), 2, 0));
+    assert_eq!((import.progress.applied, import.puts.len(), import.deletes.len()), (at(1), 2, 0));
     target.import(&import);
     let Step::Import(import) = copier_now.next(LIMIT).unwrap() else { panic!("the deletion goes in") };
     assert_eq!(import.deletes, [count(1, 0).key()]);
@@ -219,13 +223,19 @@ fn a_hole_a_new_epoch_and_an_old_page_are_noticed() {
 
     let mut failed_over = source.log[0].clone();
     failed_over.shard = Some((Epoch(4), ShardState::Serving));
-    assert_eq!(copier(&progress()).log(vec![failed_over], position(1)), Err(CopyError::Epoch(Epoch(4))));
+    let mut copier_now = copier(&progress());
+    copier_now.log(vec![failed_over], position(1)).unwrap();
+    assert_eq!(
+        copier_now.next(LIMIT),
+        Err(CopyError::Epoch(Epoch(4))),
+        "an epoch that nothing says the start of"
+    );
     let mut left = source.log[0].clone();
     left.shard = Some((EPOCH, ShardState::Gone));
     let gone = Err(CopyError::SourceLeft(ShardState::Gone));
     assert_eq!(copier(&progress()).log(vec![left], position(1)), gone);
 
-    let ahead = Progress { applied: Seq(9), ..progress() };
+    let ahead = Progress { applied: at(9), ..progress() };
     assert!(!copier(&ahead).chunk(source.page(Copied::NOTHING)).unwrap(), "older than what is applied");
     let elsewhere = source.page(Copied::whole(MoveTable::Object));
     assert_eq!(copier(&progress()).chunk(elsewhere), Err(CopyError::WrongPage));

@@ -11,6 +11,14 @@
 //!
 //! The *target's* shard row decides a move: importing to serving, or to aborted, once. Everything that must come after
 //! one of the two asks for the proof that it happened: [`Committed`], [`Aborted`].
+//!
+//! Ids of moves only grow, shard by shard: a server that knows of a move refuses to begin, fence or turn round for one with a
+//! smaller id. So whatever a worker that was replaced still has under way comes too late. Each try of a cutover has an id of
+//! its own: what was aborted stays so, and the next try continues from its rows ([`BeginImport::continues`]).
+//!
+//! An epoch is opened by a commit, the fence's and one more; by taking a fence away, the fence's and two more, because that
+//! commit may have happened on a server that is gone; and by a promotion, on either side, at any time. So nobody chooses an
+//! epoch beforehand, and what is applied is told as epoch and seq.
 
 mod copier;
 mod record;
@@ -20,7 +28,7 @@ mod start;
 mod verify;
 
 use async_trait::async_trait;
-use tao_schema::ids::{Epoch, Position, Seq, ShardId};
+use tao_schema::ids::{Epoch, Position, ShardId};
 
 pub use self::copier::{Copier, CopyError, Step};
 pub use self::record::{
@@ -62,8 +70,9 @@ pub trait ShardMover: Send + Sync + 'static {
     /// How many rows each table holds of the shard: a scan, for reports.
     async fn rows_of_range(&self, shard: ShardId) -> Result<RowCounts, StoreError>;
 
-    /// Makes the shard's row here, importing. Refused unless the row is absent, gone or aborted by another move, its epoch
-    /// is older and no table holds a row of the shard.
+    /// Makes the shard's row here, importing, in the source's epoch. Refused unless the row is absent, gone or aborted, its
+    /// epoch is not newer than the source's and no table holds a row of the shard; or it is aborted and the move goes on
+    /// with those rows, see [`BeginImport::continues`].
     async fn begin_import(&self, begin: BeginImport) -> Result<Answer, StoreError>;
 
     /// Writes rows and deletions and the progress that they make, in one transaction, if the shard is importing by this
@@ -74,26 +83,31 @@ pub trait ShardMover: Send + Sync + 'static {
     /// later finds the fence (R2).
     async fn fence(&self, fence: FenceShard) -> Result<Answer<Fence>, StoreError>;
 
-    /// Importing to serving: the one decision. Refused unless everything up to the fence is here. The new epoch begins
-    /// one seq after the fence.
+    /// Importing to serving: the one decision. Refused unless exactly everything up to the fence, epoch and seq, is here.
+    /// Opens the fence's epoch + 1, which begins one seq after the fence, whatever epoch the row had meanwhile.
     async fn commit_import(&self, commit: CommitImport) -> Result<Answer<Committed>, StoreError>;
 
     /// Importing to aborted: the other decision. Also of a move that was never begun here, so that it can't be begun
     /// later.
     async fn abort_import(&self, abort: AbortImport) -> Result<Answer<Aborted>, StoreError>;
 
-    /// Fenced to serving on the source, in the same epoch. If the fence was never set, it can't be set later by this move.
-    async fn unfence(&self, proof: &Aborted) -> Result<Answer, StoreError>;
+    /// Fenced to serving on the source, in the fence's epoch + 2, which begins one seq after the fence; answers that
+    /// position. If the fence was never set, it can't be set later by this move, and the answer is where the shard is.
+    ///
+    /// The caller sees to it that the abort is on every server that could become the target's primary, and the fence on
+    /// every one that could become the source's.
+    async fn unfence(&self, proof: &Aborted) -> Result<Answer<Position>, StoreError>;
 
-    /// Fenced to importing on the old source, of which all rows are there: from now on it can follow the new owner.
+    /// Fenced to importing on the old source, of which all rows are there: from now on it can follow the new owner. Keeps its
+    /// epoch.
     async fn begin_reverse(&self, reverse: BeginReverse) -> Result<Answer, StoreError>;
 
-    /// Fenced, or importing in reverse, to gone, with the first deletions in the same transaction: there is no way back.
-    /// Answers how many rows went.
+    /// Fenced, or importing in reverse or done with that, to gone, with the first deletions in the same transaction: there is
+    /// no way back. Answers how many rows went.
     async fn retire(&self, proof: &Committed, rows: usize) -> Result<Answer<u64>, StoreError>;
 
     /// Deletes at most `rows` rows of a shard that is gone or aborted here, in one transaction, table by table; answers
-    /// how many went: 0, none is left.
+    /// how many went: 0, none is left. One that was aborted is gone then: no other try can go on with its rows.
     async fn delete_range(&self, shard: ShardId, rows: usize) -> Result<Answer<u64>, StoreError>;
 }
 
@@ -111,16 +125,17 @@ pub struct MovePreflight {
 pub struct BeginImport {
     /// Which shard.
     pub shard: ShardId,
-    /// Which move.
+    /// Which move: above all that this server knows of the shard.
     pub move_id: MoveId,
-    /// The epoch that it is to open here: newer than the source's.
-    pub epoch: Epoch,
     /// The source's host group; at most 255 bytes.
     pub source: String,
-    /// The source's seq; with `position` from [`starting_point`].
-    pub applied: Seq,
+    /// Where the source is; with `position` from [`starting_point`].
+    pub applied: Position,
     /// Where to follow the source's log from.
     pub position: LogPosition,
+    /// The move that was aborted here last and had begun: this one goes on from its rows and its progress, and `applied` and
+    /// `position` are not looked at. What was written on the source since then is in its log.
+    pub continues: Option<MoveId>,
 }
 
 /// See [`ShardMover::import`]; made by [`Copier`].
@@ -145,7 +160,7 @@ pub struct Import {
 pub struct FenceShard {
     /// Which shard.
     pub shard: ShardId,
-    /// Which move.
+    /// Which move: above all that this server knows of the shard.
     pub move_id: MoveId,
     /// The epoch in which it serves here.
     pub epoch: Epoch,
@@ -160,8 +175,6 @@ pub struct CommitImport {
     pub shard: ShardId,
     /// Which move.
     pub move_id: MoveId,
-    /// The epoch that it opens.
-    pub epoch: Epoch,
     /// Where the source was fenced.
     pub fence: Position,
     /// The next id to allocate: not below the source's.
@@ -177,9 +190,7 @@ pub struct AbortImport {
     pub shard: ShardId,
     /// Which move.
     pub move_id: MoveId,
-    /// The epoch that it was to open.
-    pub epoch: Epoch,
-    /// The source's host group.
+    /// The source's host group; at most 255 bytes.
     pub source: String,
 }
 
@@ -188,10 +199,8 @@ pub struct AbortImport {
 pub struct BeginReverse {
     /// That the shard is served elsewhere.
     pub committed: Committed,
-    /// The move back: an id of its own.
+    /// The move back: an id of its own, above all that this server knows of the shard.
     pub move_id: MoveId,
-    /// The epoch that it is to open here: newer than the one of `committed`.
-    pub epoch: Epoch,
-    /// The host group that serves now.
+    /// The host group that serves now; at most 255 bytes.
     pub source: String,
 }

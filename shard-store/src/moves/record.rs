@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use tao_schema::ids::{Epoch, Position, Seq, ShardId};
+use tao_schema::ids::{Epoch, Position, ShardId};
 use tao_schema::rows::ShardState;
 
 use super::rows::{MoveTable, RawKey};
 use crate::apply::LockedShard;
 use crate::log::LogPosition;
 
-/// Names a move. Never used again, not even for the same shard.
+/// Names a move, or one try of it. Never used again, and a later one of the same shard has a greater id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct MoveId(pub u64);
 
@@ -37,6 +37,8 @@ pub enum Outcome {
     Committed,
     /// Given up.
     Aborted,
+    /// On a source: committed, and the shard's rows went since.
+    Retired,
 }
 
 /// How far the copy is, in the order of keys: tables before `table` are copied, and of `table` all up to `last`.
@@ -78,8 +80,8 @@ impl Copied {
 pub struct Progress {
     /// Which rows are here.
     pub copied: Copied,
-    /// They are as of this seq of the source.
-    pub applied: Seq,
+    /// They are as of this position of the source.
+    pub applied: Position,
     /// Where to go on in the source's log: nothing of the shard after `applied` stands before it.
     pub position: LogPosition,
     /// Counts imports.
@@ -95,7 +97,8 @@ pub struct MoveRecord {
     pub move_id: MoveId,
     /// What this server is in it.
     pub role: Role,
-    /// On a target, the epoch that it opens; on a source, the one that was fenced.
+    /// On a target, the source's epoch when it began, and once committed the one that it opened; on a source, the one that
+    /// was fenced. Epoch 0, which no shard is in: given up before it began here.
     pub epoch: Epoch,
     /// The other host group.
     pub peer: String,
@@ -105,6 +108,16 @@ pub struct MoveRecord {
     /// source `applied` is the fence.
     pub progress: Progress,
 }
+
+impl MoveRecord {
+    /// Whether anything was done here: rows imported, or the shard fenced.
+    pub fn began(&self) -> bool {
+        self.epoch != NEVER
+    }
+}
+
+/// Epoch of a record of a move that never began.
+pub(crate) const NEVER: Epoch = Epoch(0);
 
 /// See [`super::ShardMover::shard_moves`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -119,6 +132,17 @@ impl ShardMoves {
     /// The record of a move.
     pub fn of(&self, id: MoveId) -> Option<&MoveRecord> {
         self.moves.iter().find(|record| record.move_id == id)
+    }
+
+    /// Whether this server has seen the move come to `outcome`, whatever came after: for replicas, which must have it before
+    /// what follows may be done. Records are written in one transaction with the shard's row.
+    pub fn has_seen(&self, id: MoveId, role: Role, outcome: Outcome) -> bool {
+        let record = self.of(id).filter(|record| record.role == role);
+        record.is_some_and(|record| match outcome {
+            Outcome::Running => record.began(),
+            Outcome::Committed => matches!(record.outcome, Outcome::Committed | Outcome::Retired),
+            Outcome::Aborted | Outcome::Retired => record.outcome == outcome,
+        })
     }
 }
 
@@ -160,8 +184,8 @@ pub enum Refusal {
     /// The shard's row is in a state in which this can't be done, or there is none.
     #[error("the shard is {0:?} here")]
     State(Option<(Epoch, ShardState)>),
-    /// Another move has the shard.
-    #[error("move {0} has the shard")]
+    /// Another move has the shard, or a later one had it.
+    #[error("move {0} has or had the shard")]
     OtherMove(MoveId),
     /// This server does not know the move.
     #[error("the move is not known here")]
@@ -175,15 +199,15 @@ pub enum Refusal {
     /// The move is done.
     #[error("the move was committed")]
     Committed,
-    /// The shard was in this epoch already, or is in another.
-    #[error("the shard is in epoch {0} here")]
+    /// The shard was in this epoch already, which is newer than the source's.
+    #[error("the shard was in epoch {0} here")]
     Epoch(Epoch),
     /// The target holds rows of the shard that no move of now brought there.
     #[error("rows of the shard are here already: delete the range, or find out whose they are")]
     RowsExist,
     /// Not everything up to the fence is here.
     #[error("not all is copied and applied: applied is {0}")]
-    NotDrained(Seq),
+    NotDrained(Position),
     /// Another worker went on: the last import is this.
     #[error("the last import was step {0}")]
     Step(u64),
@@ -198,7 +222,7 @@ pub struct Fence {
     pub next_id: u64,
 }
 
-/// Proof that a target serves. Only [`super::ShardMover::commit_import`] makes it.
+/// Proof that a target serves, or did. Only [`super::ShardMover::commit_import`] makes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Committed {
     pub(crate) move_id: MoveId,
@@ -223,8 +247,6 @@ impl Committed {
 pub struct Aborted {
     pub(crate) shard: ShardId,
     pub(crate) move_id: MoveId,
-    /// Epoch that the target was to open.
-    pub(crate) epoch: Epoch,
 }
 
 impl Aborted {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tao_schema::ids::{AssocType, EdgeKey, Epoch, ListKey, ObjectId, Seq, ShardId};
+use tao_schema::ids::{AssocType, EdgeKey, Epoch, ListKey, ObjectId, Position, Seq, ShardId};
 use tao_schema::rows::{EpochStart, ObjectRow, ShardState};
 
 use super::record::Copied;
@@ -165,6 +165,13 @@ pub struct RawPage {
     pub to: Copied,
 }
 
+impl RawPage {
+    /// Where the shard was when the page was read.
+    pub fn at(&self) -> Position {
+        Position { shard: self.shard.shard, epoch: self.shard.epoch, seq: self.shard.seq }
+    }
+}
+
 /// What one transaction did to one shard.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RawTransaction {
@@ -184,6 +191,14 @@ impl RawTransaction {
     /// Bytes, about.
     pub fn bytes(&self) -> usize {
         self.puts.iter().map(RawRow::bytes).sum::<usize>() + 32 * self.deletes.len()
+    }
+
+    /// Where an epoch begins that this transaction opened.
+    pub(crate) fn opens(&self, epoch: Epoch) -> Option<Seq> {
+        self.puts.iter().find_map(|row| match row {
+            RawRow::EpochHistory(start) if start.epoch == epoch => Some(start.first_seq),
+            _ => None,
+        })
     }
 }
 

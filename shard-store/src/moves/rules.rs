@@ -1,10 +1,10 @@
 //! Which call does what in which state: both engines read under the lock of the shard row, ask here, and write.
 
-use tao_schema::ids::{Epoch, Position, Seq, ShardId};
+use tao_schema::ids::{Epoch, Position, Seq};
 use tao_schema::rows::{EpochStart, ShardState};
 
 use super::record::{
-    Aborted, Answer, Committed, Copied, Fence, MoveId, MoveRecord, Outcome, Progress, Refusal, Role,
+    Aborted, Answer, Committed, Copied, Fence, MoveId, MoveRecord, NEVER, Outcome, Progress, Refusal, Role,
     ShardMoves,
 };
 use super::{AbortImport, BeginImport, BeginReverse, CommitImport, FenceShard, Import};
@@ -61,15 +61,17 @@ fn running(found: &ShardMoves, id: MoveId, role: Role) -> Result<&MoveRecord, Re
     }
     match record.outcome {
         Outcome::Running => Ok(record),
-        Outcome::Committed => Err(Refusal::Committed),
+        Outcome::Committed | Outcome::Retired => Err(Refusal::Committed),
         Outcome::Aborted => Err(Refusal::Aborted),
     }
 }
 
-/// The running move that has the shard here, if it is not `id`.
-fn owner(found: &ShardMoves, id: MoveId) -> Option<MoveId> {
-    let running = found.moves.iter().filter(|record| record.outcome == Outcome::Running);
-    running.map(|record| record.move_id).find(|running| *running != id)
+/// Ids only grow: whoever still asks for a move below one that this server knows was replaced, and comes too late (H29).
+fn not_late(found: &ShardMoves, id: MoveId) -> Result<(), Refusal> {
+    match found.moves.last() {
+        Some(newest) if newest.move_id > id => Err(Refusal::OtherMove(newest.move_id)),
+        _ => Ok(()),
+    }
 }
 
 /// The shard row, importing in the move's epoch.
@@ -86,16 +88,28 @@ pub(crate) fn begin(found: &ShardMoves, any_rows: bool, begin: &BeginImport) -> 
         importing(found, record)?;
         return Ruling::already(());
     }
+    not_late(found, begin.move_id)?;
+    let (row, progress, mut records) = match begin.continues {
+        Some(before) => continued(found, before)?,
+        None => afresh(found, any_rows, begin)?,
+    };
+    records.push(target(&row, begin.move_id, &begin.source, progress));
+    Ruling::write(Change { row: Some(row), records, ..Change::default() }, ())
+}
+
+type Begun = (LockedShard, Progress, Vec<MoveRecord>);
+
+fn afresh(found: &ShardMoves, any_rows: bool, begin: &BeginImport) -> Result<Begun, Refusal> {
     if let Some(row) = &found.row {
         match row.state {
             ShardState::Gone | ShardState::Aborted => {}
             ShardState::Importing => {
-                let other = owner(found, begin.move_id);
-                return Err(other.map_or_else(|| state(Some(row)), Refusal::OtherMove));
+                let other = found.moves.iter().rfind(|record| record.outcome == Outcome::Running);
+                return Err(other.map_or_else(|| state(Some(row)), |other| Refusal::OtherMove(other.move_id)));
             }
             ShardState::Serving | ShardState::Fenced => return Err(state(Some(row))),
         }
-        if row.epoch >= begin.epoch {
+        if row.epoch > begin.applied.epoch {
             return Err(Refusal::Epoch(row.epoch));
         }
     }
@@ -106,24 +120,47 @@ pub(crate) fn begin(found: &ShardMoves, any_rows: bool, begin: &BeginImport) -> 
     // known (R3).
     let row = LockedShard {
         shard: begin.shard,
-        epoch: begin.epoch,
+        epoch: begin.applied.epoch,
         seq: Seq::ZERO,
         state: ShardState::Importing,
         next_id: 1,
     };
-    let progress = Progress {
-        copied: Copied::NOTHING,
-        applied: begin.applied,
-        position: begin.position.clone(),
-        step: 0,
-    };
-    let record = target(begin.shard, begin.move_id, begin.epoch, &begin.source, progress);
-    Ruling::write(Change { row: Some(row), records: vec![record], ..Change::default() }, ())
+    let (applied, position) = (begin.applied, begin.position.clone());
+    Ok((row, Progress { copied: Copied::NOTHING, applied, position, step: 0 }, left(found)))
 }
 
-fn target(shard: ShardId, move_id: MoveId, epoch: Epoch, peer: &str, progress: Progress) -> MoveRecord {
+/// The rows are exactly those of what was applied when the move `before` was aborted, because nobody writes to an aborted
+/// shard, and whoever deletes of it says so in its state.
+fn continued(found: &ShardMoves, before: MoveId) -> Result<Begun, Refusal> {
+    let record = found.of(before).ok_or(Refusal::UnknownMove)?;
+    if record.role != Role::Target {
+        return Err(Refusal::WrongRole(record.role));
+    }
+    if record.outcome == Outcome::Committed {
+        return Err(Refusal::Committed);
+    }
+    let row = found.row.as_ref();
+    let row = row.filter(|row| row.state == ShardState::Aborted).ok_or_else(|| state(row))?;
+    let last = found.moves.iter().rfind(|record| record.role == Role::Target && record.began());
+    match last {
+        Some(last) if last.move_id == before => {}
+        Some(last) => return Err(Refusal::OtherMove(last.move_id)),
+        None => return Err(Refusal::UnknownMove),
+    }
+    Ok((LockedShard { state: ShardState::Importing, ..*row }, record.progress.clone(), Vec::new()))
+}
+
+/// The moves from here whose rows are not here any more.
+fn left(found: &ShardMoves) -> Vec<MoveRecord> {
+    let committed =
+        |record: &&MoveRecord| (record.role, record.outcome) == (Role::Source, Outcome::Committed);
+    let moves = found.moves.iter().filter(committed);
+    moves.map(|record| MoveRecord { outcome: Outcome::Retired, ..record.clone() }).collect()
+}
+
+fn target(row: &LockedShard, move_id: MoveId, peer: &str, progress: Progress) -> MoveRecord {
     let (role, outcome, peer) = (Role::Target, Outcome::Running, peer.to_owned());
-    MoveRecord { shard, move_id, role, epoch, peer, outcome, progress }
+    MoveRecord { shard: row.shard, move_id, role, epoch: row.epoch, peer, outcome, progress }
 }
 
 /// See [`super::ShardMover::import`].
@@ -155,46 +192,62 @@ pub(crate) fn fence(found: &ShardMoves, fence: &FenceShard) -> Ruled<Fence> {
             Err(state(Some(row)))
         };
     }
+    not_late(found, fence.move_id)?;
     if (row.state, row.epoch) != (ShardState::Serving, fence.epoch) {
         return Err(state(Some(row)));
     }
     let row = LockedShard { state: ShardState::Fenced, seq: row.seq.next(), ..*row };
-    let record = source(fence.move_id, &row, &fence.target, Outcome::Running);
+    let record = source(fence.move_id, &row, &fence.target);
     let change = Change { row: Some(row), records: vec![record], opened: None, advances: true };
     Ruling::write(change, fence_of(&row))
 }
 
 fn fence_of(row: &LockedShard) -> Fence {
-    let at = Position { shard: row.shard, epoch: row.epoch, seq: row.seq };
-    Fence { at, next_id: row.next_id }
+    Fence { at: here(row), next_id: row.next_id }
 }
 
-fn source(move_id: MoveId, row: &LockedShard, peer: &str, outcome: Outcome) -> MoveRecord {
-    let progress =
-        Progress { copied: Copied::NOTHING, applied: row.seq, position: LogPosition::none(), step: 0 };
-    let (role, peer) = (Role::Source, peer.to_owned());
+fn here(row: &LockedShard) -> Position {
+    Position { shard: row.shard, epoch: row.epoch, seq: row.seq }
+}
+
+fn source(move_id: MoveId, row: &LockedShard, peer: &str) -> MoveRecord {
+    let progress = nothing(here(row));
+    let (role, outcome, peer) = (Role::Source, Outcome::Running, peer.to_owned());
     MoveRecord { shard: row.shard, move_id, role, epoch: row.epoch, peer, outcome, progress }
 }
 
+fn nothing(applied: Position) -> Progress {
+    Progress { copied: Copied::NOTHING, applied, position: LogPosition::none(), step: 0 }
+}
+
 /// See [`super::ShardMover::unfence`].
-pub(crate) fn unfence(found: &ShardMoves, proof: &Aborted) -> Ruled {
+pub(crate) fn unfence(found: &ShardMoves, proof: &Aborted) -> Ruled<Position> {
     let Some(row) = &found.row else { return Err(state(None)) };
     let Some(record) = found.of(proof.move_id) else {
         // Never fenced: nor will it be.
-        let mark = source(proof.move_id, row, "", Outcome::Aborted);
-        return Ruling::write(Change { records: vec![mark], ..Change::default() }, ());
+        let mark = source(proof.move_id, row, "");
+        let mark = MoveRecord { epoch: NEVER, outcome: Outcome::Aborted, ..mark };
+        return Ruling::write(Change { records: vec![mark], ..Change::default() }, here(row));
     };
     if (record.role, record.outcome) == (Role::Source, Outcome::Aborted) {
-        return Ruling::already(());
+        return Ruling::already(if record.began() { reopened(record) } else { here(row) });
     }
     let record = running(found, proof.move_id, Role::Source)?;
     if (row.state, row.epoch) != (ShardState::Fenced, record.epoch) {
         return Err(state(Some(row)));
     }
-    let row = LockedShard { state: ShardState::Serving, seq: row.seq.next(), ..*row };
+    let at = reopened(record);
+    let opened = EpochStart { epoch: at.epoch, first_seq: at.seq };
+    let row = LockedShard { state: ShardState::Serving, epoch: at.epoch, seq: at.seq, ..*row };
     let record = MoveRecord { outcome: Outcome::Aborted, ..record.clone() };
-    let change = Change { row: Some(row), records: vec![record], opened: None, advances: true };
-    Ruling::write(change, ())
+    let change = Change { row: Some(row), records: vec![record], opened: Some(opened), advances: true };
+    Ruling::write(change, at)
+}
+
+/// The epoch after the next one: a commit of this move may have opened the next one on a server that is gone.
+fn reopened(record: &MoveRecord) -> Position {
+    let Position { shard, epoch, seq } = record.progress.applied;
+    Position { shard, epoch: Epoch(epoch.0 + 2), seq: seq.next() }
 }
 
 /// See [`super::ShardMover::commit_import`].
@@ -206,36 +259,35 @@ pub(crate) fn commit(found: &ShardMoves, commit: &CommitImport) -> Ruled<Committ
     let record = running(found, commit.move_id, Role::Target)?;
     let row = importing(found, record)?;
     let fence = commit.fence;
-    if record.epoch != commit.epoch || fence.epoch >= commit.epoch || fence.shard != commit.shard {
-        return Err(Refusal::Epoch(record.epoch));
-    }
-    if record.progress.copied != Copied::ALL || record.progress.applied != fence.seq {
+    if record.progress.copied != Copied::ALL || record.progress.applied != fence {
         return Err(Refusal::NotDrained(record.progress.applied));
     }
-    let first_seq = fence.seq.next();
-    let row = LockedShard { seq: first_seq, state: ShardState::Serving, next_id: commit.next_id, ..*row };
+    // The fence's, which may be newer than when the move began.
+    let (epoch, first_seq) = (Epoch(fence.epoch.0 + 1), fence.seq.next());
+    let (state, next_id) = (ShardState::Serving, commit.next_id);
+    let row = LockedShard { epoch, seq: first_seq, state, next_id, ..*row };
     let progress = Progress { position: commit.executed.clone(), ..record.progress.clone() };
-    let record = MoveRecord { outcome: Outcome::Committed, progress, ..record.clone() };
+    let record = MoveRecord { outcome: Outcome::Committed, epoch, progress, ..record.clone() };
     let proof = committed(&record);
-    let opened = Some(EpochStart { epoch: row.epoch, first_seq });
+    let opened = Some(EpochStart { epoch, first_seq });
     Ruling::write(Change { row: Some(row), records: vec![record], opened, advances: true }, proof)
 }
 
 fn committed(record: &MoveRecord) -> Committed {
-    let seq = record.progress.applied.next();
+    let seq = record.progress.applied.seq.next();
     let at = Position { shard: record.shard, epoch: record.epoch, seq };
     Committed { move_id: record.move_id, at, reverse_from: record.progress.position.clone() }
 }
 
 /// See [`super::ShardMover::abort_import`].
 pub(crate) fn abort(found: &ShardMoves, abort: &AbortImport) -> Ruled<Aborted> {
-    let proof = Aborted { shard: abort.shard, move_id: abort.move_id, epoch: abort.epoch };
+    let (shard, move_id) = (abort.shard, abort.move_id);
+    let proof = Aborted { shard, move_id };
     let Some(record) = found.of(abort.move_id) else {
         // Never begun: nor will it be. The shard's row, if there is one, is another's.
-        let progress =
-            Progress { copied: Copied::NOTHING, applied: Seq::ZERO, position: LogPosition::none(), step: 0 };
-        let record = target(abort.shard, abort.move_id, abort.epoch, &abort.source, progress);
-        let record = MoveRecord { outcome: Outcome::Aborted, ..record };
+        let progress = nothing(Position { shard, epoch: NEVER, seq: Seq::ZERO });
+        let (role, outcome, peer) = (Role::Target, Outcome::Aborted, abort.source.clone());
+        let record = MoveRecord { shard, move_id, role, epoch: NEVER, peer, outcome, progress };
         return Ruling::write(Change { records: vec![record], ..Change::default() }, proof);
     };
     if (record.role, record.outcome) == (Role::Target, Outcome::Aborted) {
@@ -250,25 +302,23 @@ pub(crate) fn abort(found: &ShardMoves, abort: &AbortImport) -> Ruled<Aborted> {
 
 /// See [`super::ShardMover::begin_reverse`].
 pub(crate) fn reverse(found: &ShardMoves, reverse: &BeginReverse) -> Ruled {
-    let Committed { move_id, at, reverse_from } = &reverse.committed;
+    let Committed { move_id, at: _, reverse_from } = &reverse.committed;
     if found.of(reverse.move_id).is_some() {
         let record = running(found, reverse.move_id, Role::Target)?;
         importing(found, record)?;
         return Ruling::already(());
     }
+    not_late(found, reverse.move_id)?;
     let record = running(found, *move_id, Role::Source)?;
     let row = found.row.as_ref();
     let fenced = |row: &&LockedShard| (row.state, row.epoch) == (ShardState::Fenced, record.epoch);
     let row = row.filter(fenced).ok_or_else(|| state(row))?;
-    if reverse.epoch <= at.epoch {
-        return Err(Refusal::Epoch(at.epoch));
-    }
     // A seq, so that the log tells that the shard is not read here any more (R9).
-    let new = LockedShard { epoch: reverse.epoch, seq: row.seq.next(), state: ShardState::Importing, ..*row };
+    let new = LockedShard { seq: row.seq.next(), state: ShardState::Importing, ..*row };
     // All rows up to the fence are here. What the target's commit wrote, the seq behind it, comes with the stream.
-    let progress =
-        Progress { copied: Copied::ALL, applied: row.seq, position: reverse_from.clone(), step: 0 };
-    let back = target(row.shard, reverse.move_id, reverse.epoch, &reverse.source, progress);
+    let (applied, position) = (here(row), reverse_from.clone());
+    let progress = Progress { copied: Copied::ALL, applied, position, step: 0 };
+    let back = target(&new, reverse.move_id, &reverse.source, progress);
     let forth = MoveRecord { outcome: Outcome::Committed, ..record.clone() };
     Ruling::write(Change { row: Some(new), records: vec![forth, back], ..Change::default() }, ())
 }
@@ -279,21 +329,18 @@ pub(crate) fn retire(found: &ShardMoves, proof: &Committed) -> Ruled {
     if record.role != Role::Source {
         return Err(Refusal::WrongRole(record.role));
     }
-    if record.outcome == Outcome::Aborted {
-        return Err(Refusal::Aborted);
-    }
-    let Some(row) = &found.row else { return Err(state(None)) };
-    let mut records = vec![MoveRecord { outcome: Outcome::Committed, ..record.clone() }];
-    match row.state {
-        ShardState::Gone => return Ruling::already(()),
-        ShardState::Fenced if record.outcome == Outcome::Running && row.epoch == record.epoch => {}
-        ShardState::Importing => {
-            // The stream back of this very move ends; a move to here that began later is not ours to end.
-            let back = found.moves.iter().find(|back| {
-                back.outcome == Outcome::Running && back.role == Role::Target && back.epoch == row.epoch
-            });
-            let back =
-                back.filter(|_| record.outcome == Outcome::Committed).ok_or_else(|| state(Some(row)))?;
+    let row = found.row.as_ref().ok_or_else(|| state(None))?;
+    let mut records = vec![MoveRecord { outcome: Outcome::Retired, ..record.clone() }];
+    match (record.outcome, row.state) {
+        // Whatever the shard is here since: that is another move's.
+        (Outcome::Retired, _) => return Ruling::already(()),
+        (Outcome::Aborted, _) => return Err(Refusal::Aborted),
+        (Outcome::Running, ShardState::Fenced) if row.epoch == record.epoch => {}
+        (Outcome::Committed, ShardState::Aborted) => {}
+        // The stream back ends. It is one of this very move: a move that came after the rows went marked this one.
+        (Outcome::Committed, ShardState::Importing) => {
+            let back = found.moves.iter().rfind(|back| back.outcome == Outcome::Running);
+            let back = back.ok_or_else(|| state(Some(row)))?;
             records.push(MoveRecord { outcome: Outcome::Aborted, ..back.clone() });
         }
         _ => return Err(state(Some(row))),
@@ -305,9 +352,9 @@ pub(crate) fn retire(found: &ShardMoves, proof: &Committed) -> Ruled {
 /// See [`super::ShardMover::delete_range`].
 pub(crate) fn delete(found: &ShardMoves) -> Ruled {
     let row = found.row.as_ref();
-    let left = |row: &&LockedShard| matches!(row.state, ShardState::Gone | ShardState::Aborted);
-    let row = row.filter(left).ok_or_else(|| state(row))?;
-    // As in `import`: a tail that begins before this must know whose rows they are.
-    let row = LockedShard { next_id: row.next_id + 1, ..*row };
-    Ruling::write(Change { row: Some(row), ..Change::default() }, ())
+    let away = |row: &&LockedShard| matches!(row.state, ShardState::Gone | ShardState::Aborted);
+    let row = row.filter(away).ok_or_else(|| state(row))?;
+    // As in `import`: a tail that begins before this must know whose rows they are. Gone: nobody may go on from these rows.
+    let row = LockedShard { next_id: row.next_id + 1, state: ShardState::Gone, ..*row };
+    Ruling::write(Change { row: Some(row), records: left(found), ..Change::default() }, ())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tao_schema::ids::{Epoch, Seq, ShardId};
+use tao_schema::ids::{Epoch, Position, Seq, ShardId};
 use tao_schema::rows::ShardState;
 
 use super::*;
@@ -32,7 +32,6 @@ async fn the_memory_engine_moves_shards() {
 }
 
 const MOVE: MoveId = MoveId(1);
-const NEXT: Epoch = Epoch(2);
 
 /// A call whose answer is lost, once with its effect and once without, and then the same call until it is answered.
 async fn insist<T: PartialEq + std::fmt::Debug, F: Future<Output = Result<Answer<T>, StoreError>>>(
@@ -53,16 +52,17 @@ async fn insist<T: PartialEq + std::fmt::Debug, F: Future<Output = Result<Answer
 async fn every_call_whose_answer_was_lost_is_found_out_by_repeating_it() {
     let [source, target] = [0; 2].map(|_| MemoryStore::open(&MemoryDatabase::new(MemoryOptions::default())));
     source.create_shards(&[A], EPOCH).await.unwrap();
-    let begin = |move_id, epoch| BeginImport {
+    let at = |seq| Position { shard: A, epoch: EPOCH, seq: Seq(seq) };
+    let begin = BeginImport {
         shard: A,
-        move_id,
-        epoch,
+        move_id: MOVE,
         source: "a".to_owned(),
-        applied: Seq::ZERO,
+        applied: at(0),
         position: LogPosition::none(),
+        continues: None,
     };
-    insist(&target, || target.begin_import(begin(MOVE, NEXT))).await;
-    let progress = Progress { copied: Copied::ALL, applied: Seq(1), position: LogPosition::none(), step: 1 };
+    insist(&target, || target.begin_import(begin.clone())).await;
+    let progress = Progress { copied: Copied::ALL, applied: at(1), position: LogPosition::none(), step: 1 };
     let import = Import { shard: A, move_id: MOVE, step: 0, puts: vec![], deletes: vec![], progress };
     insist(&target, || target.import(import.clone())).await;
     let fence = FenceShard { shard: A, move_id: MOVE, epoch: EPOCH, target: "b".to_owned() };
@@ -71,17 +71,16 @@ async fn every_call_whose_answer_was_lost_is_found_out_by_repeating_it() {
     let commit = CommitImport {
         shard: A,
         move_id: MOVE,
-        epoch: NEXT,
         fence: fence.at,
         next_id: fence.next_id,
         executed: LogPosition::none(),
     };
     let proof = insist(&target, || target.commit_import(commit.clone())).await;
-    assert_eq!(proof.at().seq, Seq(2));
+    assert_eq!((proof.at().epoch, proof.at().seq), (Epoch(2), Seq(2)));
     // And the way back of another move, on the other side.
     let other = MoveId(2);
     insist(&source, || async {
-        let abort = AbortImport { shard: B, move_id: other, epoch: NEXT, source: "a".to_owned() };
+        let abort = AbortImport { shard: B, move_id: other, source: "a".to_owned() };
         source.abort_import(abort).await
     })
     .await;

@@ -13,7 +13,7 @@ mod records;
 mod rows;
 
 use async_trait::async_trait;
-use tao_schema::ids::ShardId;
+use tao_schema::ids::{Position, ShardId};
 
 use self::records::{Work, ruled};
 use super::{MySqlStore, log, migrate, spawned};
@@ -101,7 +101,7 @@ impl ShardMover for MySqlStore {
         .await
     }
 
-    async fn unfence(&self, proof: &Aborted) -> Result<Answer, StoreError> {
+    async fn unfence(&self, proof: &Aborted) -> Result<Answer<Position>, StoreError> {
         let (inner, proof) = (self.inner.clone(), proof.clone());
         spawned(async move {
             let decide = |found: &ShardMoves, _: bool| rules::unfence(found, &proof);

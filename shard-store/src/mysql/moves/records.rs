@@ -1,7 +1,7 @@
 //! The shard row and `shard_move`: read under the row's lock, judged, written.
 
 use mysql_async::{Params, Row, Value};
-use tao_schema::ids::ShardId;
+use tao_schema::ids::{Position, ShardId};
 
 use super::super::Inner;
 use super::super::batch_write::{Fill, ValueRows, assert_affected, put, put_request, request_row};
@@ -255,13 +255,15 @@ fn values(record: &MoveRecord) -> Vec<Value> {
             Outcome::Running => 0u8.into(),
             Outcome::Committed => 1u8.into(),
             Outcome::Aborted => 2u8.into(),
+            Outcome::Retired => 3u8.into(),
         },
         progress.copied.table.map_or(ALL_COPIED, |table| table as u8).into(),
         u8::from(progress.copied.last.is_some()).into(),
         first.into(),
         second.into(),
         third.into(),
-        progress.applied.0.into(),
+        progress.applied.epoch.0.into(),
+        progress.applied.seq.0.into(),
         progress.position.to_string().into(),
         progress.step.into(),
     ]
@@ -312,7 +314,7 @@ fn shard_row(row: &mut Columns) -> Result<LockedShard, Unexpected> {
     let epoch = row.epoch()?;
     row.skip(1)?;
     let state = row.state()?;
-    row.skip(5)?;
+    row.skip(6)?;
     let seq = row.seq()?;
     row.skip(1)?;
     Ok(LockedShard { shard, epoch, seq, state, next_id: row.u64()? })
@@ -331,6 +333,7 @@ fn record(row: &mut Columns) -> Result<MoveRecord, Unexpected> {
         0 => Outcome::Running,
         1 => Outcome::Committed,
         2 => Outcome::Aborted,
+        3 => Outcome::Retired,
         _ => return Err(Unexpected("an outcome that this version does not know")),
     };
     let (table, has_last) = (row.u64()?, row.u64()? != 0);
@@ -341,7 +344,7 @@ fn record(row: &mut Columns) -> Result<MoveRecord, Unexpected> {
         _ => return Err(Unexpected("a table that this version does not know")),
     };
     let copied = Copied { table, last: has_last.then_some(last) };
-    let applied = row.seq()?;
+    let applied = Position { shard, epoch: row.epoch()?, seq: row.seq()? };
     let position: LogPosition =
         text(row)?.parse().map_err(|_| Unexpected("text in place of a position in a log"))?;
     let progress = Progress { copied, applied, position, step: row.u64()? };
