@@ -44,6 +44,8 @@ cases! {
     the_decision_is_made_once
     a_move_that_was_aborted_leaves_the_source_as_it_was
     a_worker_that_was_replaced_can_not_begin_or_fence
+    h29_ids_of_moves_only_grow
+    a_cutover_that_was_rolled_back_is_tried_again_without_a_new_copy
     h32_the_log_of_the_target_tells_of_the_opening_only
     a_move_is_reversed_and_the_rest_deleted
 }
@@ -271,6 +273,74 @@ async fn a_worker_that_was_replaced_can_not_begin_or_fence(bench: &MoveBench) ->
     Ok(())
 }
 
+async fn h29_ids_of_moves_only_grow(bench: &MoveBench) -> Verdict {
+    let later = bench.abort_of(OTHER);
+    let proof = bench.target.mover.abort_import(later).await?.accepted()?;
+    ensure!(matches!(bench.source.mover.unfence(&proof).await?, Answer::Done(_)), "never fenced");
+    let refused = Refusal::OtherMove(OTHER);
+    let begun = bench.target.mover.begin_import(bench.begin_of(MOVE).await?).await?;
+    ensure_eq!(begun, Answer::Refused(refused.clone()), "begun after a later move");
+    let fence = FenceShard { shard: bench.shard, move_id: MOVE, epoch: EPOCH, target: "b".to_owned() };
+    let fenced = bench.source.mover.fence(fence).await?;
+    ensure_eq!(fenced, Answer::Refused(refused), "fenced after a later move");
+    ensure_eq!(bench.row(&bench.source).await?.state, ShardState::Serving, "the source");
+    for (end, role) in [(&bench.target, Role::Target), (&bench.source, Role::Source)] {
+        let known = end.mover.shard_moves(bench.shard).await?;
+        ensure!(known.has_seen(OTHER, role, Outcome::Aborted), "no mark: {known:?}");
+        ensure!(!known.has_seen(OTHER, role, Outcome::Running), "it began: {known:?}");
+    }
+    Ok(())
+}
+
+async fn a_cutover_that_was_rolled_back_is_tried_again_without_a_new_copy(bench: &MoveBench) -> Verdict {
+    let last = MoveId(13);
+    let mut writer = Writer::new(bench.shard, EPOCH);
+    writer.write(&bench.source, 60).await?;
+    bench.begin(MOVE).await?;
+    // The first ends within the copy, before its fence.
+    let mut mover = Mover::open(&bench.source, &bench.target, bench.shard, MOVE, SMALL).await?;
+    for _ in 0..5 {
+        let import = mover.next_import().await?.ok_or("nothing to import")?;
+        bench.target.mover.import(import).await?.accepted()?;
+    }
+    let at = bench.rolled_back(MOVE).await?;
+    ensure_eq!(at.epoch, EPOCH, "the source's epoch, never fenced");
+    writer.write(&bench.source, 30).await?;
+    // The second within its cutover, with a part of what the fence ended not applied.
+    bench.go_on(MOVE, OTHER).await?;
+    let mut mover = Mover::open(&bench.source, &bench.target, bench.shard, OTHER, SMALL).await?;
+    mover.catch_up(false).await?;
+    writer.write(&bench.source, 10).await?;
+    let fence = bench.fence(&bench.source, OTHER, EPOCH).await?;
+    let at = bench.rolled_back(OTHER).await?;
+    let opened = Position { shard: bench.shard, epoch: Epoch(EPOCH.0 + 2), seq: fence.at.seq.next() };
+    ensure_eq!(at, opened, "the source's new epoch");
+    writer.epoch = at.epoch;
+    writer.write(&bench.source, 30).await?;
+    let stale = BeginImport { continues: Some(MOVE), move_id: last, ..bench.begin_of(MOVE).await? };
+    let stale = bench.target.mover.begin_import(stale).await?;
+    ensure_eq!(stale, Answer::Refused(Refusal::OtherMove(OTHER)), "on with the first one's progress");
+
+    bench.go_on(OTHER, last).await?;
+    ensure_eq!(bench.record(&bench.target, last).await?.progress.copied, Copied::ALL, "copied again");
+    let mut mover = Mover::open(&bench.source, &bench.target, bench.shard, last, SMALL).await?;
+    let (written, copied) = tokio::join!(writer.write(&bench.source, 20), mover.catch_up(false));
+    written?;
+    copied?;
+    let fence = bench.fence(&bench.source, last, at.epoch).await?;
+    mover.drain(fence.at).await?;
+    same_rows(&bench.source, &bench.target, bench.shard).await?;
+    let committed = bench.commit(&bench.target, last, fence).await?;
+    let first = Position { shard: bench.shard, epoch: Epoch(at.epoch.0 + 1), seq: fence.at.seq.next() };
+    ensure_eq!(committed.at(), first, "the epoch after the last fence's");
+    writer.epoch = first.epoch;
+    writer.write(&bench.target, 3).await?;
+    let starts = bench.epochs(&bench.target).await?;
+    let expected = vec![(EPOCH, Seq(1)), (at.epoch, at.seq), (first.epoch, first.seq)];
+    ensure_eq!(starts, expected, "the epochs of the shard");
+    Ok(())
+}
+
 async fn h32_the_log_of_the_target_tells_of_the_opening_only(bench: &MoveBench) -> Verdict {
     Writer::new(bench.shard, EPOCH).write(&bench.source, 30).await?;
     let before = bench.target.log.executed().await?;
@@ -318,8 +388,7 @@ async fn a_move_is_reversed_and_the_rest_deleted(bench: &MoveBench) -> Verdict {
     let back = bench.commit(&bench.source, OTHER, fence).await?;
     writer.epoch = epoch;
     writer.write(&bench.source, 5).await?;
-    let starts = bench.source.log.survey(crate::log::BeatWriter::of("moves")).await?.epochs;
-    let starts: Vec<_> = starts.into_iter().filter(|(shard, _)| *shard == bench.shard).collect();
+    let starts = bench.epochs(&bench.source).await?;
     ensure_eq!(starts.len(), 3, "epochs of the shard: {starts:?}");
 
     let target = &bench.target.mover;

@@ -12,8 +12,8 @@ use super::{Failure, Verdict};
 use crate::apply::LockedShard;
 use crate::log::{Beat, BeatWriter, LogTail, ServerLog, TailEvent};
 use crate::moves::{
-    AbortImport, BeginImport, CommitImport, Committed, Copied, Copier, Fence, FenceShard, Import, MoveId,
-    MoveRecord, PageLimit, RawTail, ShardMover, Step, starting_point,
+    AbortImport, Answer, BeginImport, CommitImport, Committed, Copied, Copier, Fence, FenceShard, Import,
+    MoveId, MoveRecord, PageLimit, RawTail, ShardMover, Step, starting_point,
 };
 use crate::store::SharedStore;
 use crate::write::{StoreOp, WriteUnit};
@@ -88,6 +88,31 @@ impl MoveBench {
         mover.drain(fence.at).await?;
         self.commit(&self.target, move_id, fence).await?;
         Ok(fence)
+    }
+
+    /// Aborts a move and opens the source again; answers where it is.
+    pub(super) async fn rolled_back(&self, move_id: MoveId) -> Result<Position, Failure> {
+        let proof = self.target.mover.abort_import(self.abort_of(move_id)).await?.accepted()?;
+        Ok(self.source.mover.unfence(&proof).await?.accepted()?)
+    }
+
+    /// Begins a move with the rows of one that was aborted, twice.
+    pub(super) async fn go_on(&self, from: MoveId, move_id: MoveId) -> Verdict {
+        let before = self.record(&self.target, from).await?;
+        // Where a new copy would begin does not count.
+        let begin = BeginImport { continues: Some(from), ..self.begin_of(move_id).await? };
+        ensure_eq!(self.target.mover.begin_import(begin.clone()).await?, Answer::Done(()), "gone on with");
+        ensure_eq!(self.target.mover.begin_import(begin).await?, Answer::AlreadyDone(()), "and again");
+        let after = self.record(&self.target, move_id).await?;
+        ensure_eq!(after.progress, before.progress, "the progress");
+        Ok(())
+    }
+
+    /// The starts of the shard's epochs.
+    pub(super) async fn epochs(&self, end: &End) -> Result<Vec<(Epoch, Seq)>, Failure> {
+        let survey = end.log.survey(BeatWriter::of("moves")).await?;
+        let own = survey.epochs.into_iter().filter(|(shard, _)| *shard == self.shard);
+        Ok(own.map(|(_, start)| (start.epoch, start.first_seq)).collect())
     }
 
     pub(super) async fn row(&self, end: &End) -> Result<LockedShard, Failure> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tao_schema::ids::{AssocType, EdgeKey, ListKey, ObjectId};
+use tao_schema::rows::EpochStart;
 
 use super::super::rows::MoveTable;
 use super::*;
@@ -19,8 +20,8 @@ const KEYS: u64 = 8;
 type Rows = BTreeMap<RawKey, RawRow>;
 
 /// The source: its rows now, and everything that was done.
-#[derive(Default)]
 struct Source {
+    epoch: Epoch,
     seq: u64,
     rows: Rows,
     log: Vec<RawTransaction>,
@@ -51,6 +52,23 @@ fn at(seq: u64) -> Position {
 }
 
 impl Source {
+    fn new() -> Self {
+        Self { epoch: EPOCH, seq: 0, rows: Rows::new(), log: Vec::new() }
+    }
+
+    fn at(&self) -> Position {
+        Position { epoch: self.epoch, ..at(self.seq) }
+    }
+
+    /// A new epoch: of a promotion, or, with a seq, where a fence was taken away.
+    fn open_epoch(&mut self, advances: bool) {
+        self.epoch = Epoch(self.epoch.0 + 1);
+        let start = EpochStart { epoch: self.epoch, first_seq: Seq(self.seq + 1) };
+        self.change(advances, vec![RawRow::EpochHistory(start)], vec![]);
+        let row = Some((self.epoch, ShardState::Serving));
+        self.log.last_mut().unwrap().shard = row;
+    }
+
     fn change(&mut self, advances: bool, puts: Vec<RawRow>, deletes: Vec<RawKey>) {
         self.seq += u64::from(advances);
         for row in &puts {
@@ -60,7 +78,7 @@ impl Source {
             self.rows.remove(key);
         }
         let seq = advances.then_some(Seq(self.seq));
-        let shard = advances.then_some((EPOCH, ShardState::Serving));
+        let shard = advances.then_some((self.epoch, ShardState::Serving));
         let position = position(self.log.len() as u64 + 1);
         self.log.push(RawTransaction { seq, shard, puts, deletes, position });
     }
@@ -68,6 +86,9 @@ impl Source {
     /// A random transaction: two rows written, one deleted; or a purge.
     fn write(&mut self, rng: &mut StdRng) {
         let [a, b, c] = [0; 3].map(|_| rng.random_range(0..KEYS));
+        if rng.random_bool(0.05) {
+            return self.open_epoch(rng.random());
+        }
         if rng.random_bool(0.2) {
             return self.change(false, vec![], vec![tombstone(a, 0).key()]);
         }
@@ -89,7 +110,7 @@ impl Source {
         rows.sort_by_key(RawRow::key);
         let last = rows.last().filter(|_| rows.len() == LIMIT.rows).map(RawRow::key);
         let to = last.map_or(Copied::whole(table), |key| Copied::up_to(table, key.parts));
-        let (epoch, seq, state) = (EPOCH, Seq(self.seq), ShardState::Serving);
+        let (epoch, seq, state) = (self.epoch, Seq(self.seq), ShardState::Serving);
         let shard = LockedShard { shard: SHARD, epoch, seq, state, next_id: 1 };
         RawPage { shard, from, rows, to }
     }
@@ -130,7 +151,7 @@ fn copier(progress: &Progress) -> Copier {
 /// `crash` after each step.
 fn run(seed: u64, crash: f64) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut source = Source::default();
+    let mut source = Source::new();
     for _ in 0..20 {
         source.write(&mut rng);
     }
@@ -163,7 +184,7 @@ fn run(seed: u64, crash: f64) {
             }
             Step::CaughtUp if writes == 0 && copier_now.read.len() == source.log.len() as u64 => {
                 assert_eq!(target.rows, source.rows, "seed {seed}");
-                assert!(copier_now.drained(at(source.seq)));
+                assert!(copier_now.drained(source.at()));
                 return;
             }
             Step::CaughtUp => {
@@ -187,7 +208,7 @@ fn h31_a_copy_under_writes_ends_with_the_rows_of_the_source_whenever_it_crashes(
 
 #[test]
 fn h31_a_row_that_was_deleted_behind_the_chunk_does_not_come_back() {
-    let mut source = Source::default();
+    let mut source = Source::new();
     source.change(true, vec![count(1, 1), count(2, 1)], vec![]);
     let mut target = Target { rows: Rows::new(), progress: progress() };
     // The chunk is read with both rows; then one is deleted, before the chunk is imported.
@@ -212,8 +233,8 @@ fn h31_a_row_that_was_deleted_behind_the_chunk_does_not_come_back() {
 }
 
 #[test]
-fn a_hole_a_new_epoch_and_an_old_page_are_noticed() {
-    let mut source = Source::default();
+fn a_hole_and_an_old_page_are_noticed() {
+    let mut source = Source::new();
     for seq in 1..=3 {
         source.change(true, vec![count(1, seq)], vec![]);
     }
@@ -221,15 +242,6 @@ fn a_hole_a_new_epoch_and_an_old_page_are_noticed() {
     copier_now.log(vec![source.log[1].clone()], position(2)).unwrap();
     assert_eq!(copier_now.next(LIMIT), Err(CopyError::Gap { applied: Seq::ZERO, found: Seq(2) }));
 
-    let mut failed_over = source.log[0].clone();
-    failed_over.shard = Some((Epoch(4), ShardState::Serving));
-    let mut copier_now = copier(&progress());
-    copier_now.log(vec![failed_over], position(1)).unwrap();
-    assert_eq!(
-        copier_now.next(LIMIT),
-        Err(CopyError::Epoch(Epoch(4))),
-        "an epoch that nothing says the start of"
-    );
     let mut left = source.log[0].clone();
     left.shard = Some((EPOCH, ShardState::Gone));
     let gone = Err(CopyError::SourceLeft(ShardState::Gone));
@@ -249,4 +261,50 @@ fn a_checkpoint_keeps_the_place_in_the_log() {
     let import = copier_now.checkpoint().unwrap();
     assert_eq!((import.step, import.progress.step, import.progress.position), (0, 1, position(7)));
     assert_eq!(copier_now.next(LIMIT).unwrap(), Step::CaughtUp);
+}
+
+/// The log brings `transaction` to a copier that has applied everything up to seq 5.
+fn brought(transaction: RawTransaction) -> Result<Position, CopyError> {
+    let mut copier_now = copier(&Progress { copied: Copied::ALL, applied: at(5), ..progress() });
+    copier_now.log(vec![transaction], position(1)).unwrap();
+    copier_now.next(LIMIT)?;
+    Ok(copier_now.progress().applied)
+}
+
+#[test]
+fn h19_an_epoch_of_the_source_is_followed_if_it_begins_above_what_is_applied() {
+    let opened = |first_seq: u64, seq: Option<u64>| {
+        let start = EpochStart { epoch: Epoch(4), first_seq: Seq(first_seq) };
+        let puts = vec![RawRow::EpochHistory(start)];
+        let shard = Some((Epoch(4), ShardState::Serving));
+        RawTransaction { seq: seq.map(Seq), shard, puts, deletes: vec![], position: position(1) }
+    };
+    let to = |seq| Ok(Position { epoch: Epoch(4), ..at(seq) });
+    let lost = Err(CopyError::Epoch(Epoch(4)));
+    assert_eq!(brought(opened(6, None)), to(5), "a promotion");
+    assert_eq!(brought(opened(6, Some(6))), to(6), "a fence taken away");
+    assert_eq!(brought(opened(5, None)), lost, "the last one applied was lost");
+    assert_eq!(brought(opened(2, Some(2))), lost, "more were lost, and their seqs given again");
+    let gap = Err(CopyError::Gap { applied: Seq(5), found: Seq(8) });
+    assert_eq!(brought(opened(8, None)), gap, "the log lacks two");
+    assert_eq!(brought(RawTransaction { puts: vec![], ..opened(6, None) }), lost, "nothing says where");
+    let mut back = opened(6, Some(6));
+    back.shard = Some((Epoch(2), ShardState::Serving));
+    assert_eq!(brought(back), Err(CopyError::Epoch(Epoch(2))), "a history that goes back");
+}
+
+#[test]
+fn a_page_of_a_newer_epoch_waits_for_it() {
+    let mut source = Source::new();
+    source.change(true, vec![count(1, 1)], vec![]);
+    let table = Copied { table: Some(MoveTable::AssocCount), last: None };
+    let mut copier_now = copier(&Progress { copied: table, applied: at(1), ..progress() });
+    copier_now.next(LIMIT).unwrap();
+    source.open_epoch(false);
+    assert!(copier_now.chunk(source.page(table)).unwrap());
+    assert_eq!(copier_now.next(LIMIT).unwrap(), Step::ReadLog(source.at()), "the same seq, a later position");
+    let (log, to) = source.after(&position(1), 9);
+    copier_now.log(log, to).unwrap();
+    let Step::Import(import) = copier_now.next(LIMIT).unwrap() else { panic!("the chunk goes in") };
+    assert_eq!((import.progress.applied, import.puts.len()), (source.at(), 1));
 }

@@ -358,3 +358,7 @@ pub(crate) fn delete(found: &ShardMoves) -> Ruled {
     let row = LockedShard { next_id: row.next_id + 1, state: ShardState::Gone, ..*row };
     Ruling::write(Change { row: Some(row), records: left(found), ..Change::default() }, ())
 }
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;
