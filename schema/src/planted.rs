@@ -226,6 +226,8 @@ bugs! {
     EpochGoesBack = "epoch-goes-back",
     /// A server that lacks acknowledged writes is promoted without getting them (R24, H21). Acknowledged writes are lost.
     PromotedTheOlder = "promoted-the-older",
+    /// A promotion opens a row that a move has fenced (R24, R25, H30). Two owners write.
+    PromotionOpensFenced = "promotion-opens-fenced",
     /// Merging sessions loses a shard (R19, H24). A user does not see what his other device wrote.
     MergeDropsShard = "merge-drops-shard",
     /// A session that is too big drops positions (R19, H24). A user reads back.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tao_schema::ids::{Epoch, ShardId};
+use tao_schema::ids::{Epoch, Position, ShardId};
 use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::ShardState;
 
@@ -11,22 +11,23 @@ use super::log::Write;
 use super::store::unavailable;
 use super::tables::Tables;
 use crate::apply::LockedShard;
+use crate::moves::promotion::{Fate, fate};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Ids that a new epoch leaves out, for those that lost writes have given away (H6).
 const SKIPPED_IDS: u64 = 1 << 20;
 
 impl MemoryDatabase {
-    /// Writes every shard row, in one transaction: the shards `(shard, old, new)` get their new epoch, which starts
-    /// after the last seq that arrived here, and serve; others stop serving. Those that have the new epoch already stay
-    /// as they are, so that it can be repeated. A server that is still read-only may do it. Answers how many epochs were
-    /// opened.
+    /// Writes the shard rows, in one transaction: the shards `(shard, old, new)` get their new epoch, which starts
+    /// after the last seq that arrived here, and serve. Those that have the new epoch already stay as they are, so that it can
+    /// be repeated. What moves have is left to them, and what serves goes on serving (R25), as on MySQL. A server that is
+    /// still read-only may do it. Answers how many epochs were opened.
     ///
     /// A row that changes its state takes a seq for that, as everywhere, so that caches hear of it.
     ///
     /// # Errors
     /// `Unavailable` if the server is down or a row is locked for too long; `Rejected` if a shard is not here or in
-    /// neither of its epochs, and while the server has a source, whose history its own transactions would leave.
+    /// an older epoch, and while the server has a source, whose history its own transactions would leave.
     pub async fn open_epochs(&self, epochs: &[(ShardId, Epoch, Epoch)]) -> Result<usize, StoreError> {
         let owned: BTreeMap<_, _> = epochs.iter().map(|(shard, old, new)| (*shard, (*old, *new))).collect();
         let all: BTreeSet<ShardId> = {
@@ -47,7 +48,7 @@ impl MemoryDatabase {
         let mut count = 0;
         self.transact(Rights::Admin, locks, |tables, _| {
             let write = promotion(tables, &owned)?;
-            if let Some(Write::Promotion { opened, .. }) = &write {
+            if let Some(Write::Promotion(opened)) = &write {
                 count = opened.len();
             }
             Ok(write)
@@ -61,30 +62,20 @@ fn promotion(
     tables: &Tables,
     owned: &BTreeMap<ShardId, (Epoch, Epoch)>,
 ) -> Result<Option<Write>, StoreError> {
-    let (mut opened, mut fenced) = (Vec::new(), Vec::new());
-    for (shard, (old, new)) in owned {
-        let row = tables.shards.get(shard).ok_or_else(|| rejected(format!("shard {shard} has no row")))?;
-        if row.epoch == *new {
-            continue;
-        }
-        if row.epoch != *old {
-            let message = format!("shard {shard} is in epoch {}, neither {old} nor {new}", row.epoch);
-            return Err(rejected(message));
-        }
-        let new_state = row.state != ShardState::Serving;
-        let first_seq = row.seq.next();
-        let seq = if new_state { first_seq } else { row.seq };
-        let next_id = row.next_id + if planted(Bug::IdsReissuedAfterPromotion) { 0 } else { SKIPPED_IDS };
-        let row = LockedShard { shard: *shard, epoch: *new, seq, state: ShardState::Serving, next_id };
-        opened.push((row, first_seq, new_state));
+    if let Some(shard) = owned.keys().find(|shard| !tables.shards.contains_key(shard)) {
+        return Err(rejected(format!("shard {shard} has no row")));
     }
+    let mut opened = Vec::new();
     for row in tables.shards.values() {
-        if row.state == ShardState::Serving && !owned.contains_key(&row.shard) {
-            fenced.push(LockedShard { state: ShardState::Fenced, seq: row.seq.next(), ..*row });
-        }
+        let at = Position { shard: row.shard, epoch: row.epoch, seq: row.seq };
+        let by_move = tables.fenced_by_move(row);
+        let fate = fate(at, row.state, by_move, owned.get(&row.shard).copied()).map_err(rejected)?;
+        let Fate::Opens { epoch, first_seq, seq } = fate else { continue };
+        let next_id = row.next_id + if planted(Bug::IdsReissuedAfterPromotion) { 0 } else { SKIPPED_IDS };
+        let new = LockedShard { shard: row.shard, epoch, seq, state: ShardState::Serving, next_id };
+        opened.push((new, first_seq, row.state != ShardState::Serving));
     }
-    let any = !(opened.is_empty() && fenced.is_empty());
-    Ok(any.then_some(Write::Promotion { opened, fenced }))
+    Ok((!opened.is_empty()).then_some(Write::Promotion(opened)))
 }
 
 fn rejected(message: String) -> StoreError {

@@ -35,13 +35,8 @@ pub(super) enum Write {
         row: LockedShard,
         before: ShardState,
     },
-    /// Rows after a promotion.
-    Promotion {
-        /// With the first seq of their new epoch, and whether they changed their state.
-        opened: Vec<(LockedShard, Seq, bool)>,
-        /// With a new state.
-        fenced: Vec<LockedShard>,
-    },
+    /// Rows after a promotion, with the first seq of their new epoch, and whether they changed their state.
+    Promotion(Vec<(LockedShard, Seq, bool)>),
     /// What is kept only for a time.
     Expired {
         requests: Vec<(ShardId, Seq)>,
@@ -73,10 +68,10 @@ impl Write {
             }
             Self::State { .. } | Self::Expired { .. } => Vec::new(),
             Self::Shards(rows) => rows.iter().map(|row| epoch_event(row, row.seq.next())).collect(),
-            Self::Promotion { opened, fenced } => {
+            Self::Promotion(opened) => {
                 let epochs = opened.iter().map(|(row, first_seq, _)| epoch_event(row, *first_seq));
                 let states = opened.iter().filter(|(.., new_state)| *new_state).map(|(row, ..)| row);
-                epochs.chain(states.chain(fenced).map(state_event)).collect()
+                epochs.chain(states.map(state_event)).collect()
             }
             Self::Beat { beat, time } => vec![TailEvent::Beat { beat: *beat, time: *time }],
             Self::Topology(topology) => vec![TailEvent::Topology { version: topology.version }],

@@ -11,13 +11,13 @@ use super::log::{Write, epoch_event, state_event};
 use super::raw::MemoryRawTail;
 use super::store::{CommitFault, MemoryStore, unavailable};
 use super::tables::Tables;
-use crate::apply::{RequestRow, UnixMillis};
+use crate::apply::{LockedShard, RequestRow, UnixMillis};
 use crate::log::{LogPosition, ServerLog, TailError, TailEvent};
 use crate::moves::rules::{self, Change, Ruling};
 use crate::moves::{
     AbortImport, Aborted, Answer, BeginImport, BeginReverse, CommitImport, Committed, Copied, Fence,
-    FenceShard, Import, MovePreflight, MoveTable, PageLimit, RawKey, RawPage, RawRequest, RawRow, RawTail,
-    Refusal, RowCounts, ShardMover, ShardMoves,
+    FenceShard, Import, MovePreflight, MoveTable, Outcome, PageLimit, RawKey, RawPage, RawRequest, RawRow,
+    RawTail, Refusal, Role, RowCounts, ShardMover, ShardMoves,
 };
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -171,6 +171,14 @@ impl Tables {
     fn shard_moves(&self, shard: ShardId) -> ShardMoves {
         let moves = self.moves.values().filter(|record| record.shard == shard);
         ShardMoves { row: self.shards.get(&shard).copied(), moves: moves.cloned().collect() }
+    }
+
+    /// Whether a move from here that is not over fenced the row.
+    pub(super) fn fenced_by_move(&self, row: &LockedShard) -> bool {
+        self.shard_moves(row.shard).moves.iter().any(|record| {
+            let running = (record.role, record.outcome) == (Role::Source, Outcome::Running);
+            running && row.state == ShardState::Fenced && record.epoch == row.epoch
+        })
     }
 
     fn any_rows(&self, shard: ShardId) -> bool {

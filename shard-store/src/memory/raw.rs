@@ -113,14 +113,10 @@ fn raw(write: &Write, shard: ShardId, position: &LogPosition) -> Option<RawTrans
             let start = EpochStart { epoch: row.epoch, first_seq: row.seq.next() };
             made(None, Some(row), vec![RawRow::EpochHistory(start)], vec![])
         }
-        Write::Promotion { opened, fenced } => {
-            if let Some((row, first_seq, new_state)) = opened.iter().find(|(row, ..)| row.shard == shard) {
-                let start = EpochStart { epoch: row.epoch, first_seq: *first_seq };
-                let seq = new_state.then_some(row.seq);
-                return made(seq, Some(row), vec![RawRow::EpochHistory(start)], vec![]);
-            }
-            let row = fenced.iter().find(|row| row.shard == shard)?;
-            made(Some(row.seq), Some(row), vec![], vec![])
+        Write::Promotion(opened) => {
+            let (row, first_seq, new_state) = opened.iter().find(|(row, ..)| row.shard == shard)?;
+            let start = EpochStart { epoch: row.epoch, first_seq: *first_seq };
+            made(new_state.then_some(row.seq), Some(row), vec![RawRow::EpochHistory(start)], vec![])
         }
         Write::Expired { requests, tombstones } => {
             let requests = requests.iter().filter(|(of, _)| *of == shard);

@@ -57,12 +57,11 @@ impl Tables {
                     self.shards.insert(row.shard, *row);
                 }
             }
-            Write::Promotion { opened, fenced } => {
+            Write::Promotion(opened) => {
                 for (row, first_seq, _) in opened {
                     self.epochs.insert((row.shard, row.epoch), *first_seq);
                     self.shards.insert(row.shard, *row);
                 }
-                self.shards.extend(fenced.iter().map(|row| (row.shard, *row)));
             }
             Write::State { row, .. } => {
                 self.shards.insert(row.shard, *row);

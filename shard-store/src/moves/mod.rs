@@ -5,6 +5,7 @@
 //! | `rows` | rows and keys of the seven tables as they are, pages and log transactions of them |
 //! | `record` | what a server remembers of a move; answers and proofs |
 //! | `rules` | which call does what in which state: pure, the same for every engine |
+//! | `promotion` | what a promotion does with a row, and leaves to moves: pure |
 //! | `copier` | what to import next, given chunks and the log: pure |
 //! | `start` | where the log is followed from |
 //! | `verify` | the exact comparison of a chunk |
@@ -21,6 +22,7 @@
 //! epoch beforehand, and what is applied is told as epoch and seq.
 
 mod copier;
+pub(crate) mod promotion;
 mod record;
 mod rows;
 pub(crate) mod rules;

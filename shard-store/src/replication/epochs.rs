@@ -1,15 +1,19 @@
 //! New epochs for the shards of a server that is about to become the primary (R24).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mysql_async::OptsBuilder;
-use tao_schema::ids::{Epoch, Seq, ShardId};
+use tao_schema::ids::{Epoch, Position, Seq, ShardId};
 use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::{EpochStart, ShardState};
 
 use super::session::Session;
-use super::statements::{BEGIN, COMMIT, OPEN_HISTORY, OPEN_REQUESTS, OPEN_SHARDS, SHARDS_FOR_UPDATE, Sql};
+use super::statements::{
+    BEGIN, COMMIT, FENCED_BY_MOVES, HAS_MOVES, OPEN_HISTORY, OPEN_REQUESTS, OPEN_SHARDS, SHARDS_FOR_UPDATE,
+    Sql,
+};
 use super::{ServerAdmin, following};
+use crate::moves::promotion::{Fate, fate};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// A shard that the server shall own.
@@ -23,13 +27,15 @@ pub struct EpochChange {
     pub new: Epoch,
 }
 
-/// What [`ServerAdmin::open_epochs`] has changed.
+/// What [`ServerAdmin::open_epochs`] found and changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct OpenedEpochs {
-    /// The owned shards that were in their old epochs, with the start of their new ones.
+    /// The shards that got new epochs now, with their starts.
     pub opened: Vec<(ShardId, EpochStart)>,
-    /// Shards that are not owned, and were serving.
-    pub fenced: Vec<ShardId>,
+    /// The shards that moves have: fenced by one, on their way to here, given up or gone. Left as they are, epoch included.
+    pub left: Vec<ShardId>,
+    /// Every shard that serves here now, with its epoch; owned or not.
+    pub serving: BTreeMap<ShardId, Epoch>,
 }
 
 #[derive(Clone, Copy)]
@@ -37,6 +43,8 @@ struct Row {
     epoch: Epoch,
     seq: Seq,
     state: ShardState,
+    /// A move fenced it, and is not over.
+    by_move: bool,
 }
 
 /// What becomes of a row.
@@ -48,16 +56,20 @@ struct Step {
 }
 
 impl ServerAdmin {
-    /// Writes every shard row of the server, in one transaction: shards of `owned` get the new epoch, which starts after
+    /// Writes the shard rows of the server, in one transaction: shards of `owned` get the new epoch, which starts after
     /// the last seq that arrived here, serve, and skip `skip_ids` ids, because a lost transaction may have given some
-    /// away (H6); shards that are not owned stop serving. Shards that have the new epoch already stay as they are. A row
-    /// that changes its state takes a seq for that, as everywhere, so that caches hear of it.
+    /// away (H6). Shards that have the new epoch already stay as they are. A row that changes its state takes a seq for
+    /// that, as everywhere, so that caches hear of it.
+    ///
+    /// What moves have is left to them; and a shard that serves here goes on, whatever `owned` says of it, in an epoch above
+    /// both its own and the new one: a move may have opened it, and not told the topology yet (R25). The epochs of
+    /// such shards go up again if this is repeated.
     ///
     /// The server is shut for everybody else meanwhile, and stays shut: [`ServerAdmin::set_read_only`] opens it. The
     /// transaction is replicated.
     ///
     /// # Errors
-    /// `Rejected`: a shard of `owned` is not here or is in neither of the epochs, or the server still follows a source,
+    /// `Rejected`: a shard of `owned` is not here or is in an older epoch, or the server still follows a source,
     /// whose history its own transaction would leave; nothing was changed. Else the server does not answer or refuses, and
     /// it is not known whether the transaction took effect: repeat it.
     pub async fn open_epochs(
@@ -91,6 +103,12 @@ async fn transact(
 ) -> Result<OpenedEpochs, StoreError> {
     session.run(&BEGIN).await?;
     let rows = rows(session).await?;
+    let fenced = fenced_by_moves(session).await?;
+    let rows = rows.into_iter().map(|(shard, row)| {
+        let by_move = fenced.contains(&(shard, row.epoch));
+        (shard, Row { by_move, ..row })
+    });
+    let rows = rows.collect();
     let (steps, result) = plan(&rows, owned, skip_ids).map_err(|what| rejected(session, what))?;
     if !steps.is_empty() {
         write(session, &steps, &result.opened).await?;
@@ -106,29 +124,25 @@ fn plan(
     skip_ids: u64,
 ) -> Result<(Vec<Step>, OpenedEpochs), String> {
     let (mut steps, mut result) = (Vec::new(), OpenedEpochs::default());
-    let mut of_others = rows.clone();
-    for EpochChange { shard, old, new } in owned.iter().copied() {
-        let row =
-            of_others.remove(&shard).ok_or_else(|| format!("shard {shard} has no row on this server"))?;
-        if row.epoch == new {
-            continue;
-        }
-        if row.epoch != old {
-            return Err(format!(
-                "shard {shard} is in epoch {}, neither {old} nor {new}: another promotion or move came first",
-                row.epoch
-            ));
-        }
-        let first_seq = row.seq.next();
-        let seq = if row.state == ShardState::Serving { row.seq } else { first_seq };
-        let serving = Row { epoch: new, seq, state: ShardState::Serving };
-        steps.push(Step { shard, old: row, new: serving, skip_ids });
-        result.opened.push((shard, EpochStart { epoch: new, first_seq }));
+    let owned: BTreeMap<_, _> = owned.iter().map(|change| (change.shard, (change.old, change.new))).collect();
+    if let Some(shard) = owned.keys().find(|shard| !rows.contains_key(shard)) {
+        return Err(format!("shard {shard} has no row on this server"));
     }
-    for (shard, row) in of_others.into_iter().filter(|(_, row)| row.state == ShardState::Serving) {
-        let fenced = Row { seq: row.seq.next(), state: ShardState::Fenced, ..row };
-        steps.push(Step { shard, old: row, new: fenced, skip_ids: 0 });
-        result.fenced.push(shard);
+    for (shard, row) in rows.iter().map(|(shard, row)| (*shard, *row)) {
+        let at = Position { shard, epoch: row.epoch, seq: row.seq };
+        let mut after = row;
+        match fate(at, row.state, row.by_move, owned.get(&shard).copied())? {
+            Fate::Stays => {}
+            Fate::Left => result.left.push(shard),
+            Fate::Opens { epoch, first_seq, seq } => {
+                after = Row { epoch, seq, state: ShardState::Serving, by_move: false };
+                steps.push(Step { shard, old: row, new: after, skip_ids });
+                result.opened.push((shard, EpochStart { epoch, first_seq }));
+            }
+        }
+        if after.state == ShardState::Serving {
+            result.serving.insert(shard, after.epoch);
+        }
     }
     Ok((steps, result))
 }
@@ -181,12 +195,26 @@ async fn rows(session: &mut Session) -> Result<BTreeMap<ShardId, Row>, StoreErro
     let read = rows.into_iter().map(|row| {
         let (shard, epoch, seq, state): (u16, u32, u64, u8) = mysql_async::from_row_opt(row).ok()?;
         let state = ShardState::from_number(state)?;
-        Some((ShardId(shard), Row { epoch: Epoch(epoch), seq: Seq(seq), state }))
+        Some((ShardId(shard), Row { epoch: Epoch(epoch), seq: Seq(seq), state, by_move: false }))
     });
-    read.collect::<Option<_>>().ok_or_else(|| {
-        let message = format!("{}: a shard row that this program does not understand", session.server());
-        StoreError::new(StoreErrorKind::Incompatible, message)
-    })
+    read.collect::<Option<_>>().ok_or_else(|| not_understood(session, "a shard row"))
+}
+
+async fn fenced_by_moves(session: &mut Session) -> Result<BTreeSet<(ShardId, Epoch)>, StoreError> {
+    if session.row::<u64>(&HAS_MOVES).await? == 0 {
+        return Ok(BTreeSet::new());
+    }
+    let rows = session.rows(&FENCED_BY_MOVES).await?;
+    let read = rows.into_iter().map(|row| {
+        let (shard, epoch): (u16, u32) = mysql_async::from_row_opt(row).ok()?;
+        Some((ShardId(shard), Epoch(epoch)))
+    });
+    read.collect::<Option<_>>().ok_or_else(|| not_understood(session, "the record of a move"))
+}
+
+fn not_understood(session: &Session, what: &str) -> StoreError {
+    let message = format!("{}: {what} that this program does not understand", session.server());
+    StoreError::new(StoreErrorKind::Incompatible, message)
 }
 
 fn rejected(session: &Session, what: String) -> StoreError {

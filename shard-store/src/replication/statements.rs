@@ -122,6 +122,8 @@ pub(super) const BEGIN: Sql = sql!("begin");
 pub(super) const COMMIT: Sql =
     Sql { name: "commit/commit", text: include_str!("../../sql/commit/commit.sql") };
 pub(super) const SHARDS_FOR_UPDATE: Sql = sql!("shards_for_update");
+pub(super) const HAS_MOVES: Sql = sql!("has_moves");
+pub(super) const FENCED_BY_MOVES: Sql = sql!("fenced_by_moves");
 pub(super) const OPEN_HISTORY: Sql = sql!("open_history");
 pub(super) const OPEN_REQUESTS: Sql = sql!("open_requests");
 pub(super) const OPEN_SHARDS: Sql = sql!("open_shards");

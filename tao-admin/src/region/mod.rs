@@ -4,6 +4,7 @@
 //! Everything here talks to the database servers themselves, so it works when no node of the cluster does. Each step can be
 //! repeated: a command that was cut off is run again, and goes on where it was.
 
+mod epochs;
 mod loss;
 mod members;
 mod newest;

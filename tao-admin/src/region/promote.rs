@@ -7,16 +7,18 @@
 //! The point of no return of a group is its transaction with the new epochs. Before it, a hand-over that fails opens the
 //! old primary again. After it, running the command again finishes the work, whatever was done already.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::join_all;
 use serde::Serialize;
-use tao_schema::ids::{Epoch, HostGroupId};
+use tao_schema::ids::{Epoch, HostGroupId, ShardId};
 use tao_schema::planted::{Bug, planted};
 use tao_schema::topology::{HostGroup, ReplicationMode, Topology};
-use tao_shard_store::replication::{EpochChange, Side, SourceAddress};
+use tao_shard_store::replication::{OpenedEpochs, Side, SourceAddress};
 
+use super::epochs::{owned, promoted};
 use super::members::{Attached, Group, Member, attach};
 use super::newest::{newest, store};
 use super::{Limits, Report, SKIPPED_IDS, Step, Through};
@@ -125,14 +127,16 @@ pub async fn promote(file: Topology, options: &PromoteOptions<'_>, report: &Repo
         groups.iter().zip(&ways).map(|(group, way)| take_over(&topology, group, *way, options, report));
     let outcomes = join_all(work).await;
     // What has changed hands is said, also if another group failed.
-    let done: Vec<_> = outcomes.iter().flatten().map(|group| group.host_group).collect();
-    let changed: Vec<HostGroupId> = moving.into_iter().filter(|id| done.contains(id)).collect();
-    if !changed.is_empty() && (changed.contains(&meta.id) || meta_ready) {
+    let done = outcomes.iter().flatten();
+    let changed: BTreeMap<HostGroupId, &OpenedEpochs> =
+        done.filter_map(|(group, opened)| Some((group.host_group, opened.as_ref()?))).collect();
+    if !changed.is_empty() && (changed.contains_key(&meta.id) || meta_ready) {
         next = promoted(&topology, &changed, options);
         report(next.host_groups[0].id, Step::Topology, &format!("store version {}", next.version))?;
         store(&next, &options.limits).await.context("the topology")?;
     }
-    let groups = outcomes.into_iter().collect::<Result<_>>()?;
+    let groups =
+        outcomes.into_iter().map(|outcome| outcome.map(|(group, _)| group)).collect::<Result<_>>()?;
     Ok(Promoted { topology_version: next.version, dry_run: false, groups })
 }
 
@@ -143,22 +147,7 @@ pub(super) fn selected<'a>(topology: &'a Topology, ids: &[HostGroupId]) -> Resul
     ids.iter().map(|id| topology.host_group(*id).with_context(|| format!("no host group {id}"))).collect()
 }
 
-/// The topology after the promotion.
-fn promoted(topology: &Topology, groups: &[HostGroupId], options: &PromoteOptions<'_>) -> Topology {
-    let mut next = topology.clone();
-    next.version += 1;
-    for group in next.host_groups.iter_mut().filter(|group| groups.contains(&group.id)) {
-        options.region.clone_into(&mut group.master);
-        group.epoch = Epoch(group.epoch.0 + 1);
-        group.mode = mode_after(group, options);
-    }
-    for place in next.assignments.iter_mut().filter(|place| groups.contains(&place.host_group)) {
-        place.epoch = Epoch(place.epoch.0 + 1);
-    }
-    next
-}
-
-fn mode_after(group: &HostGroup, options: &PromoteOptions<'_>) -> ReplicationMode {
+pub(super) fn mode_after(group: &HostGroup, options: &PromoteOptions<'_>) -> ReplicationMode {
     if options.as_async { ReplicationMode::Async } else { group.mode }
 }
 
@@ -234,7 +223,7 @@ async fn take_over(
     way: Way,
     options: &PromoteOptions<'_>,
     report: &Report<'_>,
-) -> Result<PromotedGroup> {
+) -> Result<(PromotedGroup, Option<OpenedEpochs>)> {
     let start = Instant::now();
     let (id, new) = (group.definition.id, group.member(options.region)?);
     let context = || format!("host group {id}");
@@ -246,6 +235,7 @@ async fn take_over(
     let mut outcome = planned_report(group, way, options);
     outcome.position = new.admin.executed().await?.to_string();
     let mode = mode_after(group.definition, options);
+    let mut opened = None;
     if way == Way::Done {
         // A primary that came back read-only is not opened by the way: its replicas may be ahead of it.
         ensure!(
@@ -258,21 +248,22 @@ async fn take_over(
         let owned = owned(topology, id);
         report(id, Step::Epochs, &format!("{} shards in {} get new epochs", owned.len(), new.region))?;
         // Before the mode: a lossless server would wait for replicas that do not follow it yet.
-        new.admin.open_epochs(&owned, SKIPPED_IDS).await.with_context(context)?;
+        let rows = new.admin.open_epochs(&owned, SKIPPED_IDS).await.with_context(context)?;
+        if !rows.left.is_empty() {
+            report(id, Step::Epochs, &format!("left to moves: shards {}", list(&rows.left)))?;
+        }
+        opened = Some(rows);
         report(id, Step::Open, &format!("{} takes writes", new.region))?;
         new.admin.set_mode(mode, Side::Primary).await.with_context(context)?;
         new.admin.set_read_only(false).await.with_context(context)?;
     }
     outcome.seconds = start.elapsed().as_secs_f64();
     outcome.others = follow_all(group, new, way, mode, options, report).await?;
-    Ok(outcome)
+    Ok((outcome, opened))
 }
 
-fn owned(topology: &Topology, group: HostGroupId) -> Vec<EpochChange> {
-    let places = topology.all_assignments().into_iter().filter(|place| place.host_group == group);
-    places
-        .map(|place| EpochChange { shard: place.shard, old: place.epoch, new: Epoch(place.epoch.0 + 1) })
-        .collect()
+fn list(shards: &[ShardId]) -> String {
+    shards.iter().map(ShardId::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The old primary is shut, and everything that it has arrives.
