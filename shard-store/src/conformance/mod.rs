@@ -9,6 +9,8 @@ mod lists;
 mod log;
 mod moves;
 mod moves_bench;
+mod moves_cutover;
+mod moves_promoted;
 mod objects;
 mod oracle;
 mod pairs;
@@ -31,6 +33,7 @@ use tao_schema::ids::ShardId;
 pub use bench::Bench;
 pub use moves::{MoveFactory, assert_moves};
 pub use moves_bench::End;
+pub use moves_promoted::{Promotions, Side, assert_promoted_moves};
 
 use crate::log::ServerLog;
 use crate::store::{SharedStore, StoreError};

@@ -1,17 +1,21 @@
 //! The suite of moves on the memory engine, and a lost answer at each step of a cutover.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use tao_schema::ids::{Epoch, Position, Seq, ShardId};
 use tao_schema::rows::ShardState;
 
 use super::*;
-use crate::conformance::{End, Failure, MoveFactory, assert_moves};
-use crate::log::LogPosition;
+use crate::conformance::{
+    End, Failure, MoveFactory, Promotions, Side, Verdict, assert_moves, assert_promoted_moves,
+};
+use crate::log::{LogPosition, ServerLog};
 use crate::moves::{
     AbortImport, Answer, BeginImport, CommitImport, Copied, FenceShard, Import, MoveId, Progress, ShardMover,
 };
+use crate::replication::EpochChange;
 
 struct Two;
 
@@ -29,6 +33,80 @@ impl MoveFactory for Two {
 #[tokio::test]
 async fn the_memory_engine_moves_shards() {
     assert_moves(&Two).await;
+}
+
+/// Two servers of a host group; the one at `primary` is it.
+struct Pair {
+    servers: [MemoryDatabase; 2],
+    primary: AtomicUsize,
+}
+
+impl Pair {
+    fn new(name: &str) -> Self {
+        let server = |place: &str| {
+            let server = format!("{name}{place}");
+            MemoryDatabase::new(MemoryOptions { server, ..MemoryOptions::default() })
+        };
+        let servers = [server("1"), server("2")];
+        servers[1].replicate(&servers[0], ReplicationOptions::default()).unwrap();
+        Self { servers, primary: AtomicUsize::new(0) }
+    }
+
+    /// Primary and replica.
+    fn both(&self) -> [&MemoryDatabase; 2] {
+        let primary = self.primary.load(Ordering::SeqCst);
+        [&self.servers[primary], &self.servers[1 - primary]]
+    }
+
+    async fn level(&self) {
+        let [primary, replica] = self.both();
+        let all = MemoryStore::open(primary).executed().await.unwrap();
+        replica.wait_executed(&all).await;
+    }
+}
+
+struct TwoPairs([Pair; 2]);
+
+#[async_trait]
+impl Promotions for TwoPairs {
+    async fn end(&self, side: Side, primary: bool) -> Result<End, Failure> {
+        let [first, second] = self.0[side as usize].both();
+        let store = Arc::new(MemoryStore::open(if primary { first } else { second }));
+        Ok(End { store: store.clone(), mover: store.clone(), log: store })
+    }
+
+    async fn level(&self, side: Side) -> Verdict {
+        self.0[side as usize].level().await;
+        Ok(())
+    }
+
+    async fn promote(&self, side: Side, owned: &[EpochChange], everything: bool) -> Verdict {
+        let pair = &self.0[side as usize];
+        let [old, new] = pair.both();
+        old.set_read_only(true);
+        if everything {
+            pair.level().await;
+        }
+        new.forget_source();
+        let epochs: Vec<_> = owned.iter().map(|change| (change.shard, change.old, change.new)).collect();
+        new.open_epochs(&epochs).await?;
+        new.promote();
+        if everything {
+            old.replicate(new, ReplicationOptions::default())?;
+        }
+        pair.primary.fetch_xor(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    async fn cut_off(&self, side: Side) -> Verdict {
+        self.0[side as usize].both()[1].stop_replication();
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_memory_engine_moves_shards_while_primaries_are_replaced() {
+    assert_promoted_moves(&TwoPairs([Pair::new("a"), Pair::new("b")])).await;
 }
 
 const MOVE: MoveId = MoveId(1);

@@ -4,6 +4,7 @@ mod conformance;
 mod faults;
 mod locking;
 mod moves;
+mod moves_promoted;
 mod recorded;
 mod server;
 mod support;
