@@ -212,6 +212,27 @@ bugs! {
     /// Rows without their shard row are skipped (R9, H11). What an administrator changed by hand is never seen.
     StrangersRowsIgnored = "strangers-rows-ignored",
 
+    // Moves of a shard between servers.
+
+    /// A move's target serves before it has everything up to the fence (R25, H29). Acknowledged writes are missing.
+    CommitWithoutFence = "commit-without-fence",
+    /// A chunk of a move is taken in without the log before it (R25, H31). What was changed during the copy is old for ever.
+    ChunkWithoutLog = "chunk-without-log",
+    /// A move does not carry over what is deleted meanwhile (R25, H31). Deleted objects come back.
+    MoveForgetsDeletes = "move-forgets-deletes",
+    /// A move with an id below a known one begins and fences (R25, H29). A worker that was replaced shuts a shard that
+    /// nobody opens again.
+    MoveIdReused = "move-id-reused",
+    /// A fence is taken away without a new epoch (R25, H29). A commit that was lost with its server and the source have one
+    /// epoch with two histories.
+    UnfenceKeepsEpoch = "unfence-keeps-epoch",
+    /// A source that lost what was copied from it is followed (R25, H19). Writes that were lost come back on the target.
+    LostSourceFollowed = "lost-source-followed",
+    /// A move goes on with rows that another one has written since (R25, H31). What was deleted between comes back.
+    GoesOnWithOlderProgress = "goes-on-with-older-progress",
+    /// A promotion opens a row that a move has fenced (R24, R25, H30). Two owners write.
+    PromotionOpensFenced = "promotion-opens-fenced",
+
     // Wire, topology, SDK, tools.
 
     /// A read's earlier positions are lost on the wire (R19). A lost write is not reported.
@@ -226,8 +247,6 @@ bugs! {
     EpochGoesBack = "epoch-goes-back",
     /// A server that lacks acknowledged writes is promoted without getting them (R24, H21). Acknowledged writes are lost.
     PromotedTheOlder = "promoted-the-older",
-    /// A promotion opens a row that a move has fenced (R24, R25, H30). Two owners write.
-    PromotionOpensFenced = "promotion-opens-fenced",
     /// Merging sessions loses a shard (R19, H24). A user does not see what his other device wrote.
     MergeDropsShard = "merge-drops-shard",
     /// A session that is too big drops positions (R19, H24). A user reads back.

@@ -176,17 +176,13 @@ impl<'a> Mover<'a> {
         }
     }
 
-    async fn import(&mut self, import: Import) -> Verdict {
-        Ok(self.target.mover.import(import).await?.accepted()?)
-    }
-
     /// Until all is copied; `checkpoint`: and notes where the log was read to.
     pub(super) async fn catch_up(&mut self, checkpoint: bool) -> Verdict {
         while let Some(import) = self.next_import().await? {
-            self.import(import).await?;
+            self.target.mover.import(import).await?.accepted()?;
         }
         if checkpoint && let Some(import) = self.copier.checkpoint() {
-            self.import(import).await?;
+            self.target.mover.import(import).await?.accepted()?;
         }
         Ok(())
     }
@@ -248,7 +244,7 @@ impl Writer {
             let what = self.rng.random();
             let unit = request(self.next.into(), Duration::ZERO, self.plain(what));
             done_alone(&end.store, unit).await?;
-            if self.next % 25 == 0 {
+            if self.next.is_multiple_of(25) {
                 let pending = end.store.outbox(self.shard, None, 3).await?;
                 for pending in pending {
                     let op = StoreOp::OutboxDone { edge: pending.edge, origin: pending.origin };

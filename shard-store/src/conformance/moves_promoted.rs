@@ -42,13 +42,12 @@ pub trait Promotions: Send + Sync {
     async fn cut_off(&self, side: Side) -> Verdict;
 }
 
+type Running<'a> = Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
+
 /// A case.
 struct Case {
     name: &'static str,
-    run: for<'a> fn(
-        &'a mut MoveBench,
-        &'a dyn Promotions,
-    ) -> Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>,
+    run: for<'a> fn(&'a mut MoveBench, &'a dyn Promotions) -> Running<'a>,
 }
 
 macro_rules! cases {

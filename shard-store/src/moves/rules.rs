@@ -1,6 +1,7 @@
 //! Which call does what in which state: both engines read under the lock of the shard row, ask here, and write.
 
 use tao_schema::ids::{Epoch, Position, Seq};
+use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::{EpochStart, ShardState};
 
 use super::record::{
@@ -69,7 +70,9 @@ fn running(found: &ShardMoves, id: MoveId, role: Role) -> Result<&MoveRecord, Re
 /// Ids only grow: whoever still asks for a move below one that this server knows was replaced, and comes too late (H29).
 fn not_late(found: &ShardMoves, id: MoveId) -> Result<(), Refusal> {
     match found.moves.last() {
-        Some(newest) if newest.move_id > id => Err(Refusal::OtherMove(newest.move_id)),
+        Some(newest) if newest.move_id > id && !planted(Bug::MoveIdReused) => {
+            Err(Refusal::OtherMove(newest.move_id))
+        }
         _ => Ok(()),
     }
 }
@@ -143,7 +146,7 @@ fn continued(found: &ShardMoves, before: MoveId) -> Result<Begun, Refusal> {
     let row = row.filter(|row| row.state == ShardState::Aborted).ok_or_else(|| state(row))?;
     let last = found.moves.iter().rfind(|record| record.role == Role::Target && record.began());
     match last {
-        Some(last) if last.move_id == before => {}
+        Some(last) if last.move_id == before || planted(Bug::GoesOnWithOlderProgress) => {}
         Some(last) => return Err(Refusal::OtherMove(last.move_id)),
         None => return Err(Refusal::UnknownMove),
     }
@@ -247,7 +250,8 @@ pub(crate) fn unfence(found: &ShardMoves, proof: &Aborted) -> Ruled<Position> {
 /// The epoch after the next one: a commit of this move may have opened the next one on a server that is gone.
 fn reopened(record: &MoveRecord) -> Position {
     let Position { shard, epoch, seq } = record.progress.applied;
-    Position { shard, epoch: Epoch(epoch.0 + 2), seq: seq.next() }
+    let on = if planted(Bug::UnfenceKeepsEpoch) { 0 } else { 2 };
+    Position { shard, epoch: Epoch(epoch.0 + on), seq: seq.next() }
 }
 
 /// See [`super::ShardMover::commit_import`].
@@ -259,7 +263,8 @@ pub(crate) fn commit(found: &ShardMoves, commit: &CommitImport) -> Ruled<Committ
     let record = running(found, commit.move_id, Role::Target)?;
     let row = importing(found, record)?;
     let fence = commit.fence;
-    if record.progress.copied != Copied::ALL || record.progress.applied != fence {
+    let drained = record.progress.copied == Copied::ALL && record.progress.applied == fence;
+    if !drained && !planted(Bug::CommitWithoutFence) {
         return Err(Refusal::NotDrained(record.progress.applied));
     }
     // The fence's, which may be newer than when the move began.

@@ -17,6 +17,8 @@ use tao_shard_store::write::{Batch, StoreOp, UnitResult, WriteUnit};
 use super::promote::Way;
 use super::*;
 
+mod moves;
+
 const LIKES: AssocType = AssocType(1);
 const SHARDS: u16 = 4;
 const NAMES: [&str; 3] = ["a", "b", "c"];

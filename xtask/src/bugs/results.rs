@@ -115,8 +115,7 @@ impl Results {
              Written by `cargo xtask bugs --json FILE --markdown docs/bugs.md`; `docs/tests.md` says how it works. \
              {} bugs can be planted; {run} have been, {} were caught, {} survived.\n\n\
              The stages run from cheap to dear: {}. A row names the first stage that catches the bug, with everything in it \
-             that does, and the processor time up to there. The bug of the mover (\"drops events before its first chunk\", H29-H32) \
-             is not among them: there is no mover yet.\n\n\
+             that does, and the processor time up to there.\n\n\
              | bug | what is done wrong | caught by | seed | CPU s |\n|---|---|---|---|---|\n",
             bugs.len(),
             run - survivors.len(),

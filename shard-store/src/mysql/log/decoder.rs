@@ -211,7 +211,7 @@ impl<H: Harvest> Decoder<H> {
             )));
         }
         let (known, harvest) = (&self.known, &mut open.harvest);
-        rows.rows(kind, |before, after| harvest.take(known, kind, before, after))
+        rows.rows(kind, |before, after| harvest.row(known, kind, before, after))
     }
 
     fn partial_rows(&self, data: &[u8]) -> Result<(), Bad> {

@@ -9,7 +9,7 @@ use tao_schema::rows::{EdgeValue, EpochStart};
 use super::Bad;
 use super::harvest::Harvest;
 use super::table::{Image, Kind};
-use super::transaction::{ShardImage, edge_value, fields, key, narrow, object, shard_image};
+use super::transaction::{ShardImage, edge_value, fields, narrow, object, shard_image};
 use crate::apply::{CountRow, EdgeRow, OutboxRow, Tombstone, UnixMillis};
 use crate::log::LogPosition;
 use crate::moves::{MoveTable, RawKey, RawRequest, RawRow, RawTransaction};
@@ -49,12 +49,6 @@ impl Harvest for RawRows {
         before: Option<&Image>,
         after: Option<&Image>,
     ) -> Result<(), Bad> {
-        if let (Some(old), Some(new)) = (before, after)
-            && key(kind, old) != key(kind, new)
-        {
-            self.take(known, kind, before, None)?;
-            return self.take(known, kind, None, after);
-        }
         let Some(any) = after.or(before) else { return Ok(()) };
         if shard_of(kind, any) != Some(u64::from(known.shard.0)) {
             return Ok(());

@@ -92,18 +92,11 @@ impl Harvest for Transaction {
 
     fn take(
         &mut self,
-        known: &Known,
+        _known: &Known,
         kind: Kind,
         before: Option<&Image>,
         after: Option<&Image>,
     ) -> Result<(), Bad> {
-        // A row that changes its key leaves one place and comes to another.
-        if let (Some(old), Some(new)) = (before, after)
-            && key(kind, old) != key(kind, new)
-        {
-            self.take(known, kind, before, None)?;
-            return self.take(known, kind, None, after);
-        }
         let Some(any) = after.or(before) else { return Ok(()) };
         let n = any.numbers;
         match kind {
