@@ -68,13 +68,11 @@ impl Inner {
     }
 
     /// How old this leader's knowledge of a shard is; `None`: nobody can tell. A fence in its log ends it: what is
-    /// committed after that is in another log (R20, H23).
+    /// committed after that is in another log (R20, H23). A group's heartbeats say nothing about a shard that another
+    /// group's log feeds still (R25).
     pub(super) fn age(&self, place: &Place<'_>, slot: &Slot) -> Option<Duration> {
-        if slot.state() == ShardState::Serving || planted(Bug::AgeAcrossFence) {
-            place.group.health.age()
-        } else {
-            None
-        }
+        let serving = slot.state() == ShardState::Serving || planted(Bug::AgeAcrossFence);
+        if serving && slot.handover.is_fed_by(place.group.id) { place.group.health.age() } else { None }
     }
 
     /// Whether memory may answer those who demand nothing.

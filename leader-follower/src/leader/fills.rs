@@ -12,6 +12,7 @@ use tao_shard_store::store::{ReadKey, Row, Snapshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
+use super::hold::Needs;
 use super::routes::Place;
 use super::shards::Slot;
 use crate::core::{Body, Discarded, Entry, Filled, Key, Lookup};
@@ -41,7 +42,8 @@ impl Inner {
         deadline: Instant,
     ) -> Result<FillReply> {
         let shard = request.key.shard();
-        let (slot, place) = (self.slot(shard)?, self.routes.place(shard)?);
+        let slot = self.slot(shard)?;
+        let place = self.settled(&slot, Needs::Rows, deadline).await?;
         if request.forwarded && !place.master {
             return Err(self.routes.not_master(shard));
         }

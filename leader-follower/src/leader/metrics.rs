@@ -40,6 +40,10 @@ pub struct LeaderMetrics {
     pub stream_resets: Counter,
     /// New epochs told to subscribers.
     pub stream_epochs: Counter,
+    /// Calls that wait for a shard that changes hands (R25).
+    pub holding: Gauge,
+    /// How long they waited.
+    pub hold_seconds: Histogram,
     /// Calls sent on to the master region, by call and reason.
     pub forwarded: Family<ForwardLabel, Counter>,
     /// Reads whose token memory did not satisfy, by reason.
@@ -92,7 +96,7 @@ pub struct GroupLabel {
 pub struct GroupReasonLabel {
     /// Its number.
     pub host_group: u16,
-    /// `position_lost`, `not_understood`, `blind`, `refused`, `audit`.
+    /// `position_lost`, `not_understood`, `blind`, `refused`, `audit`, `handover`.
     pub reason: &'static str,
 }
 
@@ -138,6 +142,9 @@ impl Default for LeaderMetrics {
             stream_resets: Counter::default(),
             stream_epochs: Counter::default(),
             forwarded: Family::default(),
+            holding: Gauge::default(),
+            // From a round trip to the longest deadline.
+            hold_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             token_misses: Family::default(),
             logs: LogMetrics::default(),
         }
@@ -171,6 +178,12 @@ impl LeaderMetrics {
         registry.register("streams", "Open change streams", self.streams.clone());
         registry.register("stream_resets", "Resets sent to subscribers", self.stream_resets.clone());
         registry.register("stream_epochs", "New epochs told to subscribers", self.stream_epochs.clone());
+        registry.register("holding", "Calls that wait for a shard that changes hands", self.holding.clone());
+        registry.register(
+            "hold_duration_seconds",
+            "How long calls waited for a shard that changed hands",
+            self.hold_seconds.clone(),
+        );
         registry.register("forwarded", "Calls sent on to the master region", self.forwarded.clone());
         registry.register(
             "token_misses",

@@ -11,6 +11,8 @@ mod fills;
 mod foreign;
 mod forward;
 mod handle;
+mod handover;
+mod hold;
 mod inspect;
 mod inverse;
 mod metrics;
@@ -101,6 +103,8 @@ struct Inner {
     writes: FillTable<RequestId, Arc<WriteAnswer>>,
     /// Calls to other regions.
     forwards: Semaphore,
+    /// Calls that wait for a shard that changes hands.
+    holds: Semaphore,
     /// Calls under way; closed when the leader stops.
     calls: TaskTracker,
     /// Streams, tails and upkeep.
@@ -146,6 +150,7 @@ impl Leader {
             fills: FillTable::new(options.fills),
             writes: FillTable::new(options.writes),
             forwards: Semaphore::new(options.forwards),
+            holds: Semaphore::new(options.holds),
             options,
             schema: context.schema,
             metrics,
@@ -179,6 +184,8 @@ impl Inner {
                 options: self.options.tail,
                 stop: self.stop_streams.clone(),
                 beats: Beats::new(&self.routes.name),
+                arrived: Notify::new(),
+                audit_wanted: Notify::new(),
             });
             self.tasks.spawn(Arc::clone(&tail).beat_forever());
             self.tasks.spawn(tail.run());

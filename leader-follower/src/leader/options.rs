@@ -40,6 +40,8 @@ pub struct LeaderOptions {
     pub max_age: Duration,
     /// Calls on their way to other regions; more are refused as `Overloaded`.
     pub forwards: usize,
+    /// Calls that wait for a shard that changes hands; more are refused as `Overloaded`.
+    pub holds: usize,
     /// Between two looks at what has become of the shards: new owners, outboxes that others left.
     pub upkeep_every: Duration,
     /// Between two removals of request rows that are too old to matter (R3).
@@ -66,6 +68,7 @@ impl Default for LeaderOptions {
             ring_bytes: 256 << 20,
             max_age: Duration::from_secs(10),
             forwards: 8_192,
+            holds: 8_192,
             upkeep_every: Duration::from_millis(500),
             purge_every: Duration::from_secs(60),
             purge_tombstones_every: Duration::from_secs(3_600),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tao_schema::edges::PackedEdgesBuilder;
 use tao_schema::ids::{EdgeKey, Epoch, ListKey, ObjectId, Position, Seq, Time};
 use tao_schema::limits::MAX_QUERY_LIMIT;
-use tao_schema::ops::{Answer, Explain, FillKey, ReadOp, ReadReply, ReadRequest, Source};
+use tao_schema::ops::{Answer, Explain, FillKey, Freshness, ReadOp, ReadReply, ReadRequest, Source};
 use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::EdgeValue;
 use tao_schema::{Error, ErrorCode, Result};
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::Inner;
 use super::demand::Allowed;
 use super::fills::{Fetched, half, reached, why_up};
+use super::hold::Needs;
 use super::routes::Place;
 use super::shards::Slot;
 use crate::core::{Key, Lookup, Serve, serve};
@@ -48,6 +49,14 @@ enum From {
     Primary(bool),
 }
 
+/// Who was promised the present can't be answered from rows under a fence: it is in another place by then.
+const fn needs_of(request: &ReadRequest) -> Needs {
+    match request.demand.freshness {
+        Freshness::Critical | Freshness::Within(_) => Needs::Serving,
+        Freshness::Any | Freshness::Master => Needs::Rows,
+    }
+}
+
 impl Inner {
     pub(super) async fn answer_read(
         self: &Arc<Self>,
@@ -56,7 +65,8 @@ impl Inner {
     ) -> Result<ReadReply> {
         self.schema.check_read(&request.op)?;
         let shard = request.op.shard();
-        let (slot, place) = (self.slot(shard)?, self.routes.place(shard)?);
+        let slot = self.slot(shard)?;
+        let place = self.settled(&slot, needs_of(&request), deadline).await?;
         if request.forwarded && !place.master {
             return Err(self.routes.not_master(shard));
         }

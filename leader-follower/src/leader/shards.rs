@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tao_schema::ids::{Epoch, Position, Seq, ShardId};
+use tao_schema::ids::{Epoch, HostGroupId, Position, Seq, ShardId};
 use tao_schema::rows::{EpochStart, ShardChange, ShardState};
 use tao_shard_store::store::ShardRow;
 use tokio::sync::Notify;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::door::Door;
 use super::foreign::Foreign;
+use super::handover::Handover;
 use super::metrics::LeaderMetrics;
 use super::stream::Wake;
 use crate::core::{CoreOptions, Entries, EpochVerdict, Published, SharedShard};
@@ -45,6 +46,8 @@ pub(super) struct Slot {
     state: AtomicU8,
     subscribers: Mutex<Vec<Arc<Wake>>>,
     pub(super) foreign: Foreign,
+    /// Whose log feeds the core.
+    pub(super) handover: Handover,
     /// The first own commit that waits for one before it, and since when.
     waiting: Mutex<Option<(Position, Instant)>>,
 }
@@ -81,9 +84,19 @@ impl Shards {
         Some(place.get_or_init(|| Arc::new(Slot::new(shard, self.options))))
     }
 
+    /// The shards that anything was heard of.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.slots.iter().filter_map(OnceLock::get)
+    }
+
     /// The shards that are open.
     pub(super) fn all_open(&self) -> impl Iterator<Item = &Arc<Slot>> {
-        self.slots.iter().filter_map(OnceLock::get).filter(|slot| slot.is_open())
+        self.all().filter(|slot| slot.is_open())
+    }
+
+    /// The shards that a host group's log feeds.
+    pub(super) fn fed_by(&self, group: HostGroupId) -> impl Iterator<Item = &Arc<Slot>> {
+        self.all().filter(move |slot| slot.handover.is_fed_by(group))
     }
 
     /// The log starts anew: nothing of the shard is served until it has caught up. `void`: what is cached may be wrong,
@@ -121,7 +134,7 @@ impl Shards {
             let known = core.position();
             // What the log brought after the row was read knows the state better.
             if (known.epoch, known.seq) <= (at.epoch, at.seq) {
-                slot.state.store(row.state.number(), Ordering::Release);
+                slot.set_state(row.state);
             }
             // It started anew on the way, and is further already.
             let opened = if core.is_continuous() && (known.epoch, known.seq) >= (at.epoch, at.seq) {
@@ -155,7 +168,7 @@ impl Shards {
         state: ShardState,
         visible: bool,
     ) -> bool {
-        slot.state.store(state.number(), Ordering::Release);
+        slot.set_state(state);
         if !slot.follows() {
             return false;
         }
@@ -292,7 +305,13 @@ impl CommitSink for Shards {
     }
 
     fn not_owned(&self, shard: ShardId, found: Option<(Epoch, ShardState)>) {
-        tracing::warn!(%shard, ?found, "a write met a shard row that is not ours; the topology may be out of date");
+        if let (Some((epoch, ShardState::Fenced)), Some(slot)) = (found, self.slot(shard)) {
+            // A move's fence, before the log tells of it: who comes from now on waits (R25). One of an epoch that is over
+            // here is old news, and a newer one than is known comes with its log.
+            slot.fenced_in(epoch);
+        } else {
+            tracing::warn!(%shard, ?found, "a write met a shard row that is not ours; the topology may be out of date");
+        }
         self.stale_topology.notify_one();
     }
 }
@@ -307,6 +326,7 @@ impl Slot {
             state: AtomicU8::new(ShardState::Serving.number()),
             subscribers: Mutex::default(),
             foreign: Foreign::default(),
+            handover: Handover::default(),
             waiting: Mutex::default(),
         }
     }
@@ -330,6 +350,22 @@ impl Slot {
     pub(super) fn state(&self) -> ShardState {
         // Only numbers of states are ever stored.
         ShardState::from_number(self.state.load(Ordering::Acquire)).unwrap_or(ShardState::Gone)
+    }
+
+    pub(super) fn set_state(&self, state: ShardState) {
+        if self.state.swap(state.number(), Ordering::AcqRel) != state.number() {
+            self.handover.tell();
+        }
+    }
+
+    /// A writer found the shard fenced in `epoch`. Under the lock of the core: the log's news of what came after are not
+    /// overwritten by this.
+    fn fenced_in(&self, epoch: Epoch) {
+        self.core.with(|core| {
+            if core.position().epoch == epoch {
+                self.set_state(ShardState::Fenced);
+            }
+        });
     }
 
     /// The change that is not known to be visible yet.

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
+use super::hold::Needs;
 use super::inverse::{Applied, Permit};
 use super::units::{Translated, narrowed, translate};
 use crate::core::Key;
@@ -72,7 +73,8 @@ impl Inner {
     /// Commits through the shard's lane, then waits for the other sides; or leaves it to the master region.
     async fn order(self: &Arc<Self>, request: WriteRequest, deadline: Instant) -> Result<WriteAnswer> {
         let shard = self.schema.ordering_shard(&request)?;
-        if !self.routes.place(shard)?.master {
+        let slot = self.slot(shard)?;
+        if !self.settled(&slot, Needs::Serving, deadline).await?.master {
             if request.forwarded && !planted(Bug::ForwardedForEver) {
                 return Err(self.routes.not_master(shard));
             }

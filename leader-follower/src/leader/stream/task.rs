@@ -193,15 +193,16 @@ impl Subscriber {
     /// How old that is now, and the shards of this stream that it is true of: none that is fenced, or whose log is lost
     /// (R20).
     fn ages(&self, known: Vec<(HostGroupId, Duration, PrimaryTime)>) -> Vec<GroupAge> {
-        let cluster = self.inner.routes.cluster.load();
         let mut shards: BTreeMap<HostGroupId, Vec<ShardId>> = BTreeMap::new();
         for (shard, cursor) in &self.cursors {
             let vouched = |slot: &Arc<super::super::shards::Slot>| {
                 slot.is_open() && slot.state() == ShardState::Serving && slot.core.is_continuous()
             };
-            if let Some((group, _)) = cluster.placement.host_group(*shard)
-                && cursor.sent().is_some()
-                && self.inner.shards.slot(*shard).is_some_and(vouched)
+            // By the log that feeds it: what `known` says of that one was taken in before, or else came from another log
+            // up to the fence, and all that followed it here with the change of hands (R25).
+            if cursor.sent().is_some()
+                && let Some(slot) = self.inner.shards.slot(*shard).filter(|slot| vouched(slot))
+                && let Some(group) = slot.handover.feed()
             {
                 shards.entry(group).or_default().push(*shard);
             }

@@ -135,7 +135,12 @@ impl GroupTail {
         let mut due = Instant::now() + self.options.audit_every;
         loop {
             // Roles change more often than audits are due.
-            let _ = timeout(self.options.beat_every, sleep_until(due)).await;
+            tokio::select! {
+                biased;
+                () = self.audit_wanted.notified() => due = Instant::now(),
+                () = sleep(self.options.beat_every) => {}
+                () = sleep_until(due) => {}
+            }
             if !self.is_right(server) {
                 return Ended::Elsewhere;
             }
@@ -188,10 +193,10 @@ impl GroupTail {
     ) -> Result<Vec<tao_shard_store::store::ShardRow>, tao_shard_store::StoreError> {
         let database = server.database.clone();
         let rows = bounded(self.options.attempt, async move { database.shard_rows().await }).await?;
-        let cluster = self.routes.cluster.load();
         let followed = |row: &tao_shard_store::store::ShardRow| {
-            let here = cluster.placement.host_group(row.shard).is_some_and(|(group, _)| group == self.id);
-            here && matches!(row.state, ShardState::Serving | ShardState::Fenced)
+            let slot = self.shards.slot(row.shard);
+            slot.is_some_and(|slot| slot.handover.is_fed_by(self.id))
+                && matches!(row.state, ShardState::Serving | ShardState::Fenced)
         };
         Ok(rows.into_iter().filter(followed).collect())
     }

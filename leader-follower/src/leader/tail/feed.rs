@@ -2,16 +2,19 @@
 //! committed yet waits with it (R7, R10).
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tao_schema::ids::{Position, PrimaryTime, Seq, ShardId};
 use tao_schema::planted::{Bug, planted};
-use tao_schema::rows::ShardChange;
+use tao_schema::rows::{ShardChange, ShardState};
 use tao_shard_store::log::{LogPosition, TailEvent};
 use tokio::sync::Notify;
 
 use super::GroupTail;
 use super::beats::Sent;
+use crate::leader::handover::Arrival;
+use crate::leader::shards::Slot;
 
 /// State of a log that is followed.
 pub(super) struct Feed {
@@ -87,24 +90,22 @@ impl GroupTail {
     pub(super) fn take(&self, feed: &Feed, event: TailEvent, visible: bool) {
         match event {
             TailEvent::Change { change, state } => {
-                let Some(slot) = self.own_slot(&change) else { return };
-                if !state.readable() {
-                    // Its rows are no news (R9): whoever serves the shard has another log.
-                    self.shards.close(slot, false);
-                    return;
-                }
-                if !slot.follows() {
-                    let before = Seq(change.seq.0.saturating_sub(1));
-                    self.shards.replay_from(slot, Position { seq: before, ..change.position() });
-                }
-                if self.shards.tailed(slot, &change, state, visible) {
-                    self.metrics.held.set(self.hold(feed, change.shard));
-                    feed.holds.notify_one();
+                let Some(slot) = self.shards.slot(change.shard) else { return };
+                let taken = || self.take_change(feed, slot, &change, state, visible);
+                if slot.handover.if_fed_by(self.id, taken).is_none() && state.readable() {
+                    slot.handover.keep(self.id, Arrival::Change { change, state, visible });
                 }
             }
             TailEvent::Epoch { shard, start } => {
-                if let Some(slot) = self.shards.slot(shard) {
-                    self.shards.epoch(slot, start);
+                let Some(slot) = self.shards.slot(shard) else { return };
+                if slot.handover.if_fed_by(self.id, || self.shards.epoch(slot, start)).is_none() {
+                    let failed_over = slot.handover.begin(self.id, start, slot.core.position().epoch);
+                    self.routes.stale_topology.notify_one();
+                    self.arrived.notify_one();
+                    if !failed_over {
+                        // A move's: the same primary as before wrote it.
+                        return;
+                    }
                 }
                 // Another primary wrote this, with a clock of its own. What the one before it proved says nothing about
                 // what is committed there: until a heartbeat of the new one has come through, nobody knows an age
@@ -135,11 +136,33 @@ impl GroupTail {
         }
     }
 
-    /// The slot of a change, if the topology has the shard in this host group (R9).
-    fn own_slot(&self, change: &ShardChange) -> Option<&std::sync::Arc<crate::leader::shards::Slot>> {
-        let cluster = self.routes.cluster.load();
-        let here = cluster.placement.host_group(change.shard).is_some_and(|(group, _)| group == self.id);
-        if here { self.shards.slot(change.shard) } else { None }
+    /// A change of a shard that this log feeds.
+    fn take_change(
+        &self,
+        feed: &Feed,
+        slot: &Slot,
+        change: &Arc<ShardChange>,
+        state: ShardState,
+        visible: bool,
+    ) {
+        if state == ShardState::Importing {
+            // It has left for another group, whose log will feed it (R25): no news any more, and no age.
+            slot.set_state(state);
+            return;
+        }
+        if !state.readable() {
+            // Its rows are no news (R9): whoever serves the shard has another log.
+            self.shards.close(slot, false);
+            return;
+        }
+        if !slot.follows() {
+            let before = Seq(change.seq.0.saturating_sub(1));
+            self.shards.replay_from(slot, Position { seq: before, ..change.position() });
+        }
+        if self.shards.tailed(slot, change, state, visible) {
+            self.metrics.held.set(self.hold(feed, change.shard));
+            feed.holds.notify_one();
+        }
     }
 
     fn hold(&self, feed: &Feed, shard: ShardId) -> i64 {
@@ -179,7 +202,9 @@ impl GroupTail {
         self.health.heard(time, sent.as_ref().map(|sent| sent.at));
         for row in sent.and_then(|sent| sent.audit).unwrap_or_default() {
             let Some(slot) = self.shards.slot(row.shard) else { continue };
-            if !slot.is_open() {
+            if !slot.handover.is_fed_by(self.id) {
+                // It moved away since the row was read.
+            } else if !slot.is_open() {
                 // A row that came after the start, or a shard that was away: the log has brought what followed it.
                 self.shards.opened(slot, &row);
             } else if planted(Bug::NoAudit) {

@@ -31,12 +31,14 @@ impl GroupTail {
         let (server, feed) = (&*server, &*feed);
         let watch = std::pin::pin!(self.watch(server));
         let confirm = std::pin::pin!(self.confirm(server, feed));
-        let (mut watch, mut confirm) = (watch, confirm);
+        let receive = std::pin::pin!(self.receive(feed));
+        let (mut watch, mut confirm, mut receive) = (watch, confirm, receive);
         loop {
             let events = tokio::select! {
                 biased;
                 ended = &mut watch => return ended,
                 never = &mut confirm => match never {},
+                never = &mut receive => match never {},
                 events = tail.next() => match events {
                     Ok(events) => events,
                     Err(error) => return ended(error),

@@ -11,6 +11,7 @@ mod call;
 mod feed;
 mod follow;
 mod health;
+mod receive;
 mod servers;
 mod start;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use tao_schema::ids::HostGroupId;
 use tao_shard_store::log::{SharedDatabase, TailError, TailErrorKind};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +61,9 @@ pub struct TailOptions {
     pub log_patience: Duration,
     /// An own commit waits so long for those before it (R6).
     pub gap_patience: Duration,
+    /// A shard that the topology moved here waits so long for both logs to come to the fence, before it starts anew from
+    /// this group's rows (R25).
+    pub handover_patience: Duration,
 }
 
 impl Default for TailOptions {
@@ -75,6 +80,7 @@ impl Default for TailOptions {
             replica_patience: Duration::from_secs(5),
             log_patience: Duration::from_secs(10),
             gap_patience: Duration::from_secs(3),
+            handover_patience: Duration::from_secs(3),
         }
     }
 }
@@ -92,6 +98,10 @@ pub(super) struct GroupTail {
     pub(super) options: TailOptions,
     pub(super) stop: CancellationToken,
     pub(super) beats: Beats,
+    /// The log told of a shard that another group's feeds.
+    pub(super) arrived: Notify,
+    /// The rows are to be looked at now: a shard waits to be opened.
+    pub(super) audit_wanted: Notify,
 }
 
 /// Why a log is not followed any more.
@@ -186,10 +196,16 @@ impl GroupTail {
             facts.state = TailState::Starting;
             facts.error = Some(why.to_owned());
         });
-        for shard in self.routes.shards_of(self.id) {
-            if let Some(slot) = self.shards.slot(shard) {
-                self.shards.close(slot, true);
-            }
+        self.log_lost();
+        for slot in self.shards.fed_by(self.id) {
+            self.shards.close(slot, true);
+        }
+    }
+
+    /// What this log told of shards that another group's feeds may have a hole from here on.
+    fn log_lost(&self) {
+        for slot in self.shards.all() {
+            slot.handover.log_lost(self.id);
         }
     }
 

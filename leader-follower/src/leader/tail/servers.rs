@@ -205,11 +205,10 @@ impl GroupTail {
         self.metrics.reconnects.inc();
         if followed.server.region != server.region {
             // What the other server's log had, and nobody had seen committed, this one may never have (H8, H10).
-            for shard in self.routes.shards_of(self.id) {
-                if let Some(slot) = self.shards.slot(shard) {
-                    slot.core.with(ShardCore::on_log_lost);
-                }
+            for slot in self.shards.fed_by(self.id) {
+                slot.core.with(ShardCore::on_log_lost);
             }
+            self.log_lost();
             followed.feed = Feed::new(tail.position());
             self.health.set_holding(false);
         }

@@ -33,10 +33,7 @@ impl GroupTail {
     pub(super) async fn start(&self, server: Server) -> Result<Followed, TailError> {
         self.health.note(|facts| facts.state = TailState::Starting);
         self.metrics.following(false, server.region.is_some());
-        let shards = self.routes.shards_of(self.id);
-        for slot in shards.iter().filter_map(|shard| self.shards.slot(*shard)) {
-            self.shards.close(slot, false);
-        }
+        let shards = self.begin();
         let (database, from) = (server.database.clone(), TailStart::Back(self.options.back));
         let mut tail =
             bounded_tail(self.options.attempt, async move { database.open_tail(from).await }).await?;
@@ -48,6 +45,20 @@ impl GroupTail {
         self.settle(&feed);
         self.health.moved(tail.position());
         Ok(Followed { server, tail, feed })
+    }
+
+    /// The shards that this log feeds, closed: those that no other log feeds yet and the topology has here, too.
+    fn begin(&self) -> Vec<ShardId> {
+        self.log_lost();
+        for slot in self.routes.shards_of(self.id).into_iter().filter_map(|shard| self.shards.slot(shard)) {
+            slot.handover.adopt(self.id);
+        }
+        let slots = self.shards.fed_by(self.id);
+        let closed = slots.map(|slot| {
+            self.shards.close(slot, false);
+            slot.shard
+        });
+        closed.collect()
     }
 
     /// The rows of the start, and what the log must come to before they count.
