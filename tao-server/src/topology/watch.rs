@@ -27,7 +27,7 @@ pub struct WatchOptions {
     pub database_every: Duration,
     /// How long one node is waited for, before the next of its region is asked.
     pub patience: Duration,
-    /// Pause after a node or database that did not answer, and between two hurried looks.
+    /// Pause after a node or database that did not answer, and the longest between two hurried looks.
     pub pause: Duration,
 }
 
@@ -58,6 +58,9 @@ pub struct Watch {
     /// How often.
     pub options: WatchOptions,
 }
+
+/// Between two hurried looks, at first.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
 /// A count that grows whenever everybody is to look at once.
 type Hurry = watch::Receiver<u64>;
@@ -90,12 +93,21 @@ impl Watch {
         }
     }
 
-    /// One permit wakes one task only: this one wakes all the others, not too often.
+    /// One permit wakes one task only: this one wakes all the others. At once when that is rare; less and less often while
+    /// looking finds nothing newer. Writers wait for the topology while a shard moves, and the news that it moved come
+    /// right behind those that it will.
     async fn pass_on(self: Arc<Self>, hurry: watch::Sender<u64>) {
+        let mut pause = SHORTEST_PAUSE;
         loop {
-            self.stale.notified().await;
+            if tokio::time::timeout(self.options.pause, self.stale.notified()).await.is_err() {
+                pause = SHORTEST_PAUSE;
+                self.stale.notified().await;
+            }
+            let before = self.state.topology().version;
             hurry.send_modify(|times| *times += 1);
-            tokio::time::sleep(self.options.pause).await;
+            tokio::time::sleep(pause).await;
+            let newer = self.state.topology().version > before;
+            pause = if newer { SHORTEST_PAUSE } else { (pause * 2).min(self.options.pause) };
         }
     }
 
