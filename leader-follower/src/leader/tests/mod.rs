@@ -3,6 +3,7 @@
 mod faults;
 mod fills;
 mod inverses;
+mod moves;
 mod reader;
 mod regions;
 mod strangers;

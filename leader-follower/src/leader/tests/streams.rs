@@ -7,7 +7,7 @@ use tao_schema::stream::{StreamMessage, SubscribeShard};
 use super::*;
 use crate::ports::ChangeStream;
 
-async fn subscribe(node: &Node, shard: ShardId, from: Option<Position>) -> ChangeStream {
+pub(super) async fn subscribe(node: &Node, shard: ShardId, from: Option<Position>) -> ChangeStream {
     let stream = node.handle.changes("follower-1").await.unwrap();
     stream.control.subscribe(vec![SubscribeShard { shard, from }]).await.unwrap();
     stream
@@ -19,7 +19,7 @@ async fn next(stream: &mut ChangeStream) -> StreamMessage {
 }
 
 /// The next message that is no heartbeat.
-async fn news(stream: &mut ChangeStream) -> StreamMessage {
+pub(super) async fn news(stream: &mut ChangeStream) -> StreamMessage {
     loop {
         match next(stream).await {
             StreamMessage::Heartbeat { .. } => {}
