@@ -139,6 +139,16 @@ bugs! {
     HeartbeatOvertakes = "heartbeat-overtakes",
     /// A leader waits for its own, new primary to have what the promotion lost (R24). It serves nothing from memory for ever.
     AwaitsWhatIsLost = "awaits-what-is-lost",
+    /// A shard changes its feed before the old one has brought the fence (R25). Writes of before the move are missing, until
+    /// the hole is seen.
+    HandoverBeforeFence = "handover-before-fence",
+    /// The age of the group that the topology names is taken for a shard that another group's log feeds still (R20, R25). Old
+    /// data called fresh.
+    AgeOfAnotherFeed = "age-of-another-feed",
+    /// What the new owner's log told before the change of hands is dropped (R25). A hole, and the cache with it.
+    ArrivalsForgotten = "arrivals-forgotten",
+    /// A write does not wait for a shard that changes hands (R25). Users see errors while shards move.
+    NoHold = "no-hold",
     /// Another server's log is followed from behind what was held and dropped (R10, R20). An age that leaves out a change.
     HeldNotBroughtAgain = "held-not-brought-again",
     /// The audit compares nothing (R8, H9, H11). What the log did not bring is never noticed.

@@ -72,7 +72,8 @@ impl Inner {
     /// group's log feeds still (R25).
     pub(super) fn age(&self, place: &Place<'_>, slot: &Slot) -> Option<Duration> {
         let serving = slot.state() == ShardState::Serving || planted(Bug::AgeAcrossFence);
-        if serving && slot.handover.is_fed_by(place.group.id) { place.group.health.age() } else { None }
+        let fed = slot.handover.is_fed_by(place.group.id) || planted(Bug::AgeOfAnotherFeed);
+        if serving && fed { place.group.health.age() } else { None }
     }
 
     /// Whether memory may answer those who demand nothing.

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use tao_schema::ids::{Epoch, HostGroupId, Position};
+use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::{EpochStart, ShardChange, ShardState};
 use tokio::sync::Notify;
 
@@ -147,7 +148,10 @@ impl Handover {
         let mut arriving = self.arriving.lock();
         match &*arriving {
             Some(found) if found.group == group && found.broken => Switch::Broken,
-            Some(found) if found.group == group && found.start.first_seq <= known.seq.next() => {
+            Some(found)
+                if found.group == group
+                    && (found.start.first_seq <= known.seq.next() || planted(Bug::HandoverBeforeFence)) =>
+            {
                 let kept = arriving.take().map(|found| found.kept).unwrap_or_default();
                 self.set(group);
                 Switch::Done(kept)
@@ -184,7 +188,7 @@ impl Arriving {
             self.broken = true;
             self.kept.clear();
         }
-        if !self.broken {
+        if !self.broken && !planted(Bug::ArrivalsForgotten) {
             self.kept.push_back(arrival);
         }
     }

@@ -193,7 +193,13 @@ async fn what_the_targets_log_tells_early_waits_for_the_topology_and_the_fence()
     target.commit(Batch { units: vec![unit] }).await.unwrap();
     moving.release(TARGET, Epoch(2));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // The source's log is behind: nothing that it proves may be served for the present.
+    // The source's log is behind: nothing that it proves, nor what the target's does, may be served for the present.
+    let (slot, place) =
+        (node.handle.inner.slot(shard).unwrap(), node.handle.inner.routes.place(shard).unwrap());
+    assert_eq!(
+        (place.group.id, slot.state(), node.handle.inner.age(&place, &slot)),
+        (TARGET, ShardState::Serving, None)
+    );
     let late = Instant::now() + Duration::from_millis(200);
     let within = Demand { freshness: Freshness::Within(Duration::from_secs(60)), ..Demand::local() };
     let read = ReadRequest { demand: within, ..ReadRequest::local(ReadOp::AssocCount(list(a, FOLLOWS))) };
