@@ -61,7 +61,7 @@ impl Faults {
         let databases: Vec<End> = world.database_ends.values().copied().collect();
         let all: Vec<End> = nodes.iter().chain(&databases).chain(&world.user_ends).copied().collect();
         let lasts = self.while_();
-        match self.draw(|random| random.random_range(0..29)) {
+        match self.draw(|random| random.random_range(0..34)) {
             0..3 => self.cut(self.any(&nodes), self.any(&all), lasts),
             3 => self.isolate(self.any(&nodes), &all, lasts),
             4 => self.part_regions(lasts),
@@ -85,7 +85,8 @@ impl Faults {
             }
             22 => self.lock_row(lasts),
             23..26 => self.promote(true).await,
-            _ => self.promote(false).await,
+            26..29 => self.promote(false).await,
+            _ => self.move_shard(),
         }
     }
 
@@ -245,6 +246,13 @@ impl Faults {
         if let Some(lock) = self.world.database(group, &region).lock_row(*shard) {
             self.spawn(lasts, move |_| drop(lock));
         }
+    }
+
+    /// It ends by itself, however long that takes.
+    fn move_shard(&self) {
+        let shards: Vec<ShardId> = self.world.plan.shard_ids().collect();
+        let shard = shards[self.draw(|random| random.random_range(0..shards.len()))];
+        tokio::spawn(Arc::clone(&self.world).move_shard(shard));
     }
 
     async fn promote(&mut self, planned: bool) {

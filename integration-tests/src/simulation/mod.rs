@@ -5,6 +5,7 @@
 
 mod databases;
 mod faults;
+mod moves;
 mod network;
 mod peers;
 mod plan;

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use tao_schema::ids::{Epoch, HostGroupId};
-use tao_schema::topology::Topology;
+use tao_schema::rows::ShardState;
+use tao_schema::topology::{Assignment, Topology};
+use tao_shard_store::ShardStore as _;
 use tao_shard_store::log::{ServerLog as _, StoredTopology};
 use tao_shard_store::memory::{MemoryDatabase, MemoryStore, ReplicationOptions, ReplicationStatus};
+use tao_shard_store::store::ShardRow;
 use tokio::time::{sleep, timeout};
 
 use super::world::World;
@@ -30,8 +33,9 @@ impl World {
             return false;
         }
         new.forget_source();
-        let (from, to) = (definition.epoch, Epoch(definition.epoch.0 + 1));
-        let epochs: Vec<_> = self.shards_of(group).into_iter().map(|shard| (shard, from, to)).collect();
+        let to = raised(definition.epoch);
+        let epochs: Vec<_> =
+            owned(&topology, group).map(|it| (it.shard, it.epoch, raised(it.epoch))).collect();
         // A server that is down can't be promoted; nothing was opened then.
         if !matches!(timeout(STEP, new.open_epochs(&epochs)).await, Ok(Ok(_))) {
             self.follow(group, region, &definition.master);
@@ -39,11 +43,13 @@ impl World {
             return false;
         }
         new.promote();
+        let rows = MemoryStore::open(&new).shard_rows().await.unwrap_or_default();
         let text = format!("group {group} to {region}, epoch {to}, planned: {planned}");
         self.network.trace().event("promoted", &[group.0.into(), to.0.into()], || text);
-        let next = next_topology(&topology, group, region, to);
+        // By the newest: a move may have been released meanwhile. Nothing is waited for in between.
+        let next = next_topology(&self.topology(), group, region, &rows);
+        self.publish(next.clone());
         self.store_topology(&next).await;
-        self.publish(next);
         for other in self.plan.region_names().iter().filter(|other| *other != region) {
             if planned || *other != definition.master {
                 self.follow(group, other, region);
@@ -114,7 +120,8 @@ impl World {
         }
     }
 
-    async fn store_topology(&self, topology: &Topology) {
+    /// Where nodes find it.
+    pub async fn store_topology(&self, topology: &Topology) {
         let first = topology.host_groups[0].clone();
         let store = MemoryStore::open(&self.database(first.id, &first.master));
         let stored = StoredTopology { version: topology.version, toml: topology.to_toml() };
@@ -123,12 +130,30 @@ impl World {
     }
 }
 
-fn next_topology(topology: &Topology, group: HostGroupId, region: &str, epoch: Epoch) -> Topology {
+/// Shards that the topology has in a group.
+fn owned(topology: &Topology, group: HostGroupId) -> impl Iterator<Item = Assignment> {
+    topology.all_assignments().into_iter().filter(move |place| place.host_group == group)
+}
+
+const fn raised(epoch: Epoch) -> Epoch {
+    Epoch(epoch.0 + 1)
+}
+
+/// What the new primary's rows say: shards that it serves are in their epochs, those that a move has keep theirs (R25).
+fn next_topology(topology: &Topology, group: HostGroupId, region: &str, rows: &[ShardRow]) -> Topology {
     let mut next = topology.clone();
     next.version += 1;
+    let places: Vec<Assignment> = owned(topology, group)
+        .map(|place| {
+            let row = rows.iter().find(|row| row.shard == place.shard && row.state == ShardState::Serving);
+            Assignment { epoch: row.map_or(place.epoch, |row| row.epoch.max(place.epoch)), ..place }
+        })
+        .collect();
+    next.assignments.retain(|known| places.iter().all(|place| place.shard != known.shard));
+    next.assignments.extend(places);
     for definition in next.host_groups.iter_mut().filter(|definition| definition.id == group) {
         definition.master = region.to_owned();
-        definition.epoch = epoch;
+        definition.epoch = raised(definition.epoch);
     }
     next
 }

@@ -69,7 +69,12 @@ async fn judged(
         Ok(tables) => {
             let topology = world.topology();
             let group = |shard| topology.assignment(shard).map(|place| place.host_group);
-            found.absorb(judge_tables(truth, &tables, &rules, |one, other| group(one) == group(other)));
+            // Of shards that moved nobody knows where they were when a promotion lost something.
+            let together = |one, other| {
+                let moved = world.moves.touched(one) || world.moves.touched(other);
+                group(one) == group(other) && !moved
+            };
+            found.absorb(judge_tables(truth, &tables, &rules, together));
             let last = BTreeMap::from_iter(tables.iter().map(|(shard, tables)| (*shard, tables.position)));
             if whole {
                 found.absorb(judge_looks(&history.operations[first..], &last));
@@ -165,6 +170,10 @@ async fn missing(world: &Arc<World>, quiet: Duration) -> Option<String> {
         if let Some(group) = status.groups.iter().find(|group| !young(group.age)) {
             return Some(format!("{name} does not know how old its knowledge is: {group:?}"));
         }
+    }
+    let moving = world.moves.under_way();
+    if moving > 0 {
+        return Some(format!("{moving} shards are still on their way to another host group"));
     }
     let returning = world.returning.load(Ordering::Relaxed);
     if returning > 0 {

@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::databases::{RunningDatabases, Servers};
+use super::moves::Moves;
 use super::network::{End, Network, Process};
 use super::peers::{Peers, RunningLeaders};
 use super::plan::{Plan, SCHEMA};
@@ -57,6 +58,8 @@ pub struct World {
     rebuilt: Mutex<u32>,
     /// Primaries that were passed over, and will be found and built anew.
     pub returning: AtomicUsize,
+    /// Shards that move.
+    pub moves: Moves,
     /// Times operations and changes.
     pub clock: RunClock,
     /// Reads the logs of all servers, those too that were replaced.
@@ -125,6 +128,7 @@ impl World {
             wall: Arc::default(),
             rebuilt: Mutex::default(),
             returning: AtomicUsize::new(0),
+            moves: Moves::default(),
             collector: tokio::sync::Mutex::new(Some(Collector::new(
                 clock.clone(),
                 CollectorOptions::default(),
@@ -229,7 +233,7 @@ impl World {
         self.databases.get(self.database_ends[&(group, region.to_owned())])
     }
 
-    /// Shards of a host group: they never move in these runs.
+    /// Shards of a host group, by the newest topology.
     pub fn shards_of(&self, group: HostGroupId) -> Vec<ShardId> {
         let placed = self.topology();
         let here = |shard: &ShardId| placed.assignment(*shard).is_some_and(|it| it.host_group == group);
