@@ -200,7 +200,10 @@ impl Attempt {
                     let target = Arc::clone(&target);
                     self.accepted(async move { target.import(import).await }).await?;
                 }
-                Step::ReadChunk(from) => copier.chunk(source.raw_page(self.shard, from, LIMIT).await?)?,
+                Step::ReadChunk(from) => {
+                    // One that is thrown away is asked for again.
+                    copier.chunk(source.raw_page(self.shard, from, LIMIT).await?)?;
+                }
                 Step::ReadLog(_) => {
                     let more = timeout(CALL, tail.next()).await.context("the log says nothing")??;
                     copier.log(more, tail.position())?;

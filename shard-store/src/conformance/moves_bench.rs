@@ -251,7 +251,7 @@ impl Writer {
                     let unit = WriteUnit { epoch: self.epoch, ..unit_on(self.shard, vec![op]) };
                     done_alone(&end.store, unit).await?;
                 }
-                end.store.purge(self.shard, Duration::from_secs(3_600), Duration::ZERO).await?;
+                end.store.purge(self.shard, Seq(self.next / 2), Duration::ZERO).await?;
             }
             tokio::task::yield_now().await;
         }
