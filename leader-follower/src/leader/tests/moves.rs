@@ -47,7 +47,7 @@ impl<'a> Moving<'a> {
         let limit = PageLimit { rows: 100, bytes: 1 << 20 };
         loop {
             match copier.next(limit).unwrap() {
-                Step::Import(import) => drop(self.target.import(import).await.unwrap().accepted().unwrap()),
+                Step::Import(import) => self.target.import(import).await.unwrap().accepted().unwrap(),
                 Step::ReadChunk(from) => {
                     copier.chunk(self.source.raw_page(self.shard, from, limit).await.unwrap()).unwrap();
                 }
