@@ -78,6 +78,8 @@ impl Drive<'_> {
         let cluster = &self.stage.cluster;
         let master = block_in_place(|| cluster.masters())?.first().copied().context("a host group")?;
         let other = (master + 1) % cluster.topology().regions.len();
+        // A replica of MariaDB that lost its connection in the greeting stays stopped: as an administrator would before.
+        cluster.start_replication().await.context("replication before a failover")?;
         let start = Instant::now();
         cluster.promote(other, &[]).await.context("a planned failover")?;
         self.progress.say(&format!("failover to region {other} took {:.1} s", start.elapsed().as_secs_f64()));
