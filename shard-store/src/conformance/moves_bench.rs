@@ -251,6 +251,7 @@ impl Writer {
                     let unit = WriteUnit { epoch: self.epoch, ..unit_on(self.shard, vec![op]) };
                     done_alone(&end.store, unit).await?;
                 }
+                // The older half of the requests, and all tombstones.
                 end.store.purge(self.shard, Seq(self.next / 2), Duration::ZERO).await?;
             }
             tokio::task::yield_now().await;
