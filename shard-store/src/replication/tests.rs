@@ -143,6 +143,19 @@ async fn tails_tell_the_epoch(store: &MySqlStore, after: &LogPosition, start: Ep
 }
 
 #[tokio::test]
+async fn a_server_from_before_there_were_moves_is_promoted_as_ever() {
+    for binary in test_servers().unwrap() {
+        let fleet = Fleet::start(FleetOptions::new(binary.clone(), 1)).await.unwrap();
+        store(&fleet, 0).await.create_shards(&[ShardId(0)], OLD).await.unwrap();
+        let opts = OptsBuilder::from_opts(Opts::from_url(&fleet.servers()[0].dsn().expose()).unwrap());
+        let mut conn = Conn::new(opts.db_name(Some("tao"))).await.unwrap();
+        conn.query_drop(include_str!("test_no_moves.sql")).await.unwrap();
+        let opened = fleet.admin(0).unwrap().open_epochs(&[change(0)], 0).await.unwrap();
+        assert_eq!(opened.serving, [(ShardId(0), NEW)].into(), "{binary}");
+    }
+}
+
+#[tokio::test]
 async fn a_diverged_primary_is_seen_and_rebuilt() {
     for binary in test_servers().unwrap() {
         let mut fleet = fleet(binary.clone(), ReplicationMode::Async).await;

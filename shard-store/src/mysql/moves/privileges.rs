@@ -1,3 +1,4 @@
+// tidy: names SQL because its finding tells an administrator what to grant
 //! Whether the account may do what a move does here.
 
 use super::super::Inner;
