@@ -209,11 +209,15 @@ fn source(word: &str, may_empty: bool) -> Result<Source> {
 
 /// Whether every cell passed.
 async fn run_matrix(matrix: &Matrix) -> Result<bool> {
+    let given = |word: &String| word.starts_with("file:");
+    if matrix.empty_servers && !matrix.database.iter().any(given) {
+        bail!("--empty-servers needs servers that are given: --database file:PATH");
+    }
     let mut sources = Vec::new();
     for word in &matrix.database {
         match word.as_str() {
             "both" => sources.extend(fleet::test_servers()?.into_iter().map(Source::Local)),
-            word => sources.push(source(word, matrix.empty_servers && word.starts_with("file:"))?),
+            _ => sources.push(source(word, matrix.empty_servers && given(word))?),
         }
     }
     let options = MatrixOptions {

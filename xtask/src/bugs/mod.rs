@@ -2,8 +2,8 @@
 //!
 //! The suite is built once with all bugs in it, each switched on by an environment variable. It must be green with none
 //! switched on. Then each bug meets the stages of the suite, from cheap to dear, until one catches it: a test that fails,
-//! or does not end in several times its usual time, and passes again without the bug. A bug that all stages let pass is a
-//! finding about the suite.
+//! or does not end in several times its usual time; that does so again when run by itself; and that passes without the bug. A
+//! bug that all stages let pass is a finding about the suite.
 
 mod build;
 mod list;

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join_all, try_join_all};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Params, Row};
-use tao_schema::ids::Seq;
+use tao_schema::ids::{Seq, ShardId};
 use tao_schema::rows::ShardState;
 
 use super::super::Options;
 use super::super::statements::LOCK_SHARD_WAIT;
 use super::support::{EPOCH, commit, count, done, fleets, fresh, open, options, put, seq, session};
 use crate::fleet::Server;
+use crate::store::ShardStore as _;
 use crate::write::UnitResult;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -19,9 +20,14 @@ async fn locks_are_taken_by_row_and_given_back() {
     let fleets = fleets().await;
     join_all(fleets.iter().map(|fleet| async {
         let server = &fleet.servers()[0];
+        // What a server does whose administrator said nothing: the store must see to it by itself (R1).
+        let mut admin = session(server, "mysql").await;
+        admin.query_drop(include_str!("sql/administrator.sql")).await.unwrap();
+        admin.query_drop(include_str!("sql/repeatable_read.sql")).await.unwrap();
         tokio::join!(
             h1_a_fence_that_commits_meanwhile_is_seen(server),
             h2_a_batch_does_not_wait_for_other_shards(server),
+            h3_an_absent_key_that_is_locked_locks_no_gap(server),
             h3_neighbouring_absent_keys_do_not_deadlock(server),
             h3_a_lock_wait_that_timed_out_holds_nothing(server),
             h4_a_zombie_loses_its_locks(server),
@@ -67,6 +73,17 @@ async fn h2_a_batch_does_not_wait_for_other_shards(server: &Server) {
         "waited {:?} for a row not touched",
         start.elapsed()
     );
+}
+
+/// A leader that finds no row holds nothing: others insert beside it.
+async fn h3_an_absent_key_that_is_locked_locks_no_gap(server: &Server) {
+    let one = fresh(server, options("h3_gap"), 2).await;
+    let other = open(server, options("h3_gap")).await.unwrap();
+    let mut lease = one.inner.writers.get().await.unwrap();
+    let rows = lease.rows(&LOCK_SHARD_WAIT, Params::Positional(vec![5u16.into()])).await.unwrap();
+    assert!(rows.is_empty());
+    other.create_shards(&[ShardId(7)], EPOCH).await.unwrap();
+    lease.commit().await.unwrap();
 }
 
 /// Two leaders insert edges, counts and requests between the same keys, on different shards.
