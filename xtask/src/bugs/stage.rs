@@ -102,21 +102,22 @@ impl Stage {
     }
 
     /// Its steps for a bug: what is closest first, as it is the likeliest to catch it. Unit tests of the modules that the
-    /// bug stands in, tests of the crates that it stands in, all others.
+    /// bug stands in (with servers or without), tests of the crates that it stands in, all others.
     pub(crate) fn steps_for(self, suite: &Suite, bug: &Planted) -> [Vec<Step>; 3] {
         let near = bug.crates();
         let (crates, others): (Vec<Step>, Vec<Step>) =
             self.steps(suite).into_iter().partition(|step| near.contains(step.program.folder.as_str()));
         let mut modules = Vec::new();
-        if self == Self::Unit {
-            for (folder, names) in bug.modules() {
-                let of_crate =
-                    suite.programs.iter().filter(|program| self.has(program) && program.folder == folder);
-                modules.extend(of_crate.map(|program| {
-                    let step = self.step(suite, program);
-                    Step { arguments: names.iter().cloned().chain(step.arguments).collect(), ..step }
-                }));
+        for (folder, names) in bug.modules() {
+            let arguments = self.arguments_for(&names);
+            if arguments.is_empty() {
+                continue;
             }
+            let of_crate =
+                suite.programs.iter().filter(|program| self.has(program) && program.folder == folder);
+            modules.extend(
+                of_crate.map(|program| Step { arguments: arguments.clone(), ..self.step(suite, program) }),
+            );
         }
         [modules, crates, others]
     }
@@ -137,6 +138,18 @@ impl Stage {
             Self::Simulation => program.kind == Kind::Binary && program.target == SIMULATOR,
             Self::Unit | Self::Servers => program.kind == Kind::Unit,
             Self::Model | Self::Integration => program.kind == Kind::Integration,
+        }
+    }
+
+    /// For the tests of some modules alone; empty: it has none of theirs.
+    fn arguments_for(self, modules: &BTreeSet<String>) -> Vec<String> {
+        match self {
+            Self::Unit => modules.iter().cloned().chain(self.arguments(0)).collect(),
+            Self::Servers => {
+                let theirs = |part: &&&str| modules.iter().any(|module| part.starts_with(module.as_str()));
+                WITH_SERVERS.iter().filter(theirs).map(|part| (*part).to_owned()).collect()
+            }
+            Self::Simulation | Self::Model | Self::Integration => Vec::new(),
         }
     }
 
