@@ -147,6 +147,11 @@ impl Handover {
     pub(super) fn switch(&self, group: HostGroupId, known: Position) -> Switch {
         let mut arriving = self.arriving.lock();
         match &*arriving {
+            // Old news: the shard went on, there or elsewhere, by an epoch that the feed has told of.
+            Some(found) if found.start.epoch <= known.epoch => {
+                *arriving = None;
+                Switch::NotYet
+            }
             Some(found) if found.group == group && found.broken => Switch::Broken,
             Some(found)
                 if found.group == group
@@ -247,6 +252,15 @@ mod tests {
         assert_eq!(handover.switch(NEW, at(10)), Switch::Broken);
         handover.seize(NEW);
         assert!(handover.is_fed_by(NEW) && !handover.arrives_from(NEW));
+    }
+
+    #[test]
+    fn an_epoch_that_the_feed_has_passed_is_old_news() {
+        let handover = fed_by_old();
+        handover.begin(NEW, START, Epoch(1));
+        let later = Position { epoch: Epoch(3), ..at(30) };
+        assert_eq!(handover.switch(NEW, later), Switch::NotYet);
+        assert!(!handover.arrives_from(NEW) && handover.is_fed_by(OLD));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tao_schema::ids::{Epoch, HostGroupId, Position, Seq, ShardId};
+use tao_schema::ids::{Epoch, HostGroupId, Position, ShardId};
 use tao_schema::rows::{EpochStart, ShardChange, ShardState};
 use tao_shard_store::store::ShardRow;
 use tokio::sync::Notify;
@@ -196,11 +196,12 @@ impl Shards {
         }
     }
 
-    /// An epoch begins in the log (R19, R24).
-    pub(super) fn epoch(&self, slot: &Slot, start: EpochStart) {
+    /// An epoch begins in the log (R19, R24). Answers whether what came before it is known; if not, the shard is closed until
+    /// its row and its history were read: it may have been elsewhere meanwhile, in epochs that this log has not told of (R25).
+    pub(super) fn epoch(&self, slot: &Slot, start: EpochStart) -> bool {
         let entries = self.entries();
         match slot.core.with(|core| core.on_epoch(start, entries)) {
-            EpochVerdict::Known | EpochVerdict::Learned => return,
+            EpochVerdict::Known | EpochVerdict::Learned => return true,
             EpochVerdict::Continues => {}
             EpochVerdict::Flushed => {
                 // Seqs begin again below what was.
@@ -211,13 +212,19 @@ impl Shards {
                     "the epoch before was cut off below what was known here: shard cache dropped");
             }
             EpochVerdict::Gap => {
-                let end = Seq(start.first_seq.0.saturating_sub(1));
-                self.reset(slot, Position { shard: slot.shard, epoch: start.epoch, seq: end }, "gap");
+                self.metrics.reset("gap");
+                slot.foreign.suspect();
+                tracing::warn!(shard = %slot.shard, epoch = %start.epoch, first_seq = %start.first_seq,
+                    "changes from before the epoch have not come: shard cache dropped");
+                self.close(slot, true);
+                self.stale_topology.notify_one();
+                return false;
             }
         }
         // The topology follows a promotion, not the other way round.
         self.stale_topology.notify_one();
         slot.wake();
+        true
     }
 
     /// Compares with a shard row that was read before a nonce which has come through since: everything that it shows

@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use tao_schema::ids::ShardId;
 use tao_schema::rows::ShardState;
 use tao_shard_store::log::SharedDatabase;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
@@ -191,8 +192,18 @@ impl GroupTail {
         &self,
         server: &Server,
     ) -> Result<Vec<tao_shard_store::store::ShardRow>, tao_shard_store::StoreError> {
-        let database = server.database.clone();
-        let rows = bounded(self.options.attempt, async move { database.shard_rows().await }).await?;
+        let closed: Vec<ShardId> =
+            self.shards.fed_by(self.id).filter(|slot| !slot.is_open()).map(|slot| slot.shard).collect();
+        let rows = if closed.is_empty() {
+            let database = server.database.clone();
+            bounded(self.options.attempt, async move { database.shard_rows().await }).await?
+        } else {
+            // What is opened by its row learns its history first: positions of epochs before are not lost (R19).
+            let (database, writer) = (server.database.clone(), self.beats.writer());
+            let survey = bounded(self.options.attempt, async move { database.survey(writer).await }).await?;
+            self.learn(&survey, &closed);
+            survey.rows
+        };
         let followed = |row: &tao_shard_store::store::ShardRow| {
             let slot = self.shards.slot(row.shard);
             slot.is_some_and(|slot| slot.handover.is_fed_by(self.id))

@@ -98,7 +98,11 @@ impl GroupTail {
             }
             TailEvent::Epoch { shard, start } => {
                 let Some(slot) = self.shards.slot(shard) else { return };
-                if slot.handover.if_fed_by(self.id, || self.shards.epoch(slot, start)).is_none() {
+                let told = slot.handover.if_fed_by(self.id, || self.shards.epoch(slot, start));
+                if told == Some(false) {
+                    self.audit_wanted.notify_one();
+                }
+                if told.is_none() {
                     let failed_over = slot.handover.begin(self.id, start, slot.core.position().epoch);
                     self.routes.stale_topology.notify_one();
                     self.arrived.notify_one();
@@ -145,14 +149,10 @@ impl GroupTail {
         state: ShardState,
         visible: bool,
     ) {
-        if state == ShardState::Importing {
-            // It has left for another group, whose log will feed it (R25): no news any more, and no age.
-            slot.set_state(state);
-            return;
-        }
         if !state.readable() {
-            // Its rows are no news (R9): whoever serves the shard has another log.
-            self.shards.close(slot, false);
+            // Its rows are no news (R9): whoever serves the shard has another log, which will feed it (R25). What is known
+            // here stands, without an age.
+            slot.set_state(state);
             return;
         }
         if !slot.follows() {

@@ -87,8 +87,10 @@ impl GroupTail {
         match arrival {
             // No other primary: what its heartbeats prove stands.
             Arrival::Epoch(start) => {
-                if let Some(slot) = self.shards.slot(shard) {
-                    self.shards.epoch(slot, start);
+                if let Some(slot) = self.shards.slot(shard)
+                    && !self.shards.epoch(slot, start)
+                {
+                    self.audit_wanted.notify_one();
                 }
             }
             Arrival::Change { change, state, visible } => {

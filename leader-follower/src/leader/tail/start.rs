@@ -94,7 +94,7 @@ impl GroupTail {
     }
 
     /// Histories first: what is replayed may be of an epoch that has ended.
-    fn learn(&self, survey: &Survey, shards: &[ShardId]) {
+    pub(super) fn learn(&self, survey: &Survey, shards: &[ShardId]) {
         for shard in shards {
             let of_shard = |(at, start): &(ShardId, EpochStart)| (at == shard).then_some(*start);
             let history: Vec<EpochStart> = survey.epochs.iter().filter_map(of_shard).collect();
