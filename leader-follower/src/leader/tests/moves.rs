@@ -6,8 +6,8 @@ use tao_schema::ops::{Freshness, Source};
 use tao_schema::stream::StreamMessage;
 use tao_schema::topology::Assignment;
 use tao_shard_store::moves::{
-    AbortImport, BeginImport, CommitImport, Copier, Fence, FenceShard, MoveId, PageLimit, ShardMover, Step,
-    starting_point,
+    AbortImport, BeginImport, CommitImport, Committed, Copier, Fence, FenceShard, MoveId, PageLimit,
+    ShardMover, Step, starting_point,
 };
 
 use super::streams::{news, subscribe};
@@ -20,29 +20,43 @@ const TARGET: HostGroupId = HostGroupId(2);
 struct Moving<'a> {
     world: &'a World,
     shard: ShardId,
+    id: MoveId,
+    to: HostGroupId,
+    /// The shard's epoch on the source.
+    epoch: Epoch,
     source: MemoryStore,
     target: MemoryStore,
 }
 
 impl<'a> Moving<'a> {
-    /// Everything is copied.
+    /// Everything is copied from the first host group to the second.
     async fn copied(world: &'a World, shard: ShardId) -> Self {
-        let [source, target] = [0, 1].map(|at: usize| MemoryStore::open(&world.databases[at]));
+        Self::copied_by(world, shard, (MOVE, TARGET, Epoch(1))).await
+    }
+
+    async fn copied_by(
+        world: &'a World,
+        shard: ShardId,
+        (id, to, epoch): (MoveId, HostGroupId, Epoch),
+    ) -> Self {
+        let from = if to == TARGET { 0 } else { 1 };
+        let [source, target] = [from, 1 - from].map(|at: usize| MemoryStore::open(&world.databases[at]));
         let (position, applied) = starting_point(&source, shard, BeatWriter::of("mover")).await.unwrap();
-        let source_name = "1".to_owned();
+        let source_name = "the other".to_owned();
         let begin =
-            BeginImport { shard, move_id: MOVE, source: source_name, applied, position, continues: None };
+            BeginImport { shard, move_id: id, source: source_name, applied, position, continues: None };
         target.begin_import(begin).await.unwrap().accepted().unwrap();
-        let this = Self { world, shard, source, target };
+        let this = Self { world, shard, id, to, epoch, source, target };
         this.drain(None).await;
         this
     }
 
     /// Copies, up to `end` of the source if there is one.
     async fn drain(&self, end: Option<Position>) {
-        let progress = self.target.shard_moves(self.shard).await.unwrap().of(MOVE).unwrap().progress.clone();
+        let progress =
+            self.target.shard_moves(self.shard).await.unwrap().of(self.id).unwrap().progress.clone();
         let mut tail = self.source.raw_tail(self.shard, progress.position.clone()).await.unwrap();
-        let mut copier = Copier::new(self.shard, MOVE, progress);
+        let mut copier = Copier::new(self.shard, self.id, progress);
         copier.hold(end);
         let limit = PageLimit { rows: 100, bytes: 1 << 20 };
         loop {
@@ -62,28 +76,34 @@ impl<'a> Moving<'a> {
     }
 
     async fn fence(&self) -> Fence {
-        let target = TARGET.to_string();
-        let fence = FenceShard { shard: self.shard, move_id: MOVE, epoch: Epoch(1), target };
+        let target = self.to.to_string();
+        let fence = FenceShard { shard: self.shard, move_id: self.id, epoch: self.epoch, target };
         let fence = self.source.fence(fence).await.unwrap().accepted().unwrap();
         self.drain(Some(fence.at)).await;
         fence
     }
 
-    async fn commit(&self, fence: Fence) {
+    async fn commit(&self, fence: Fence) -> Committed {
         let executed = self.target.executed().await.unwrap();
         let commit = CommitImport {
             shard: self.shard,
-            move_id: MOVE,
+            move_id: self.id,
             fence: fence.at,
             next_id: fence.next_id,
             executed,
         };
-        self.target.commit_import(commit).await.unwrap().accepted().unwrap();
+        self.target.commit_import(commit).await.unwrap().accepted().unwrap()
+    }
+
+    /// The source gives up its rows.
+    async fn finalize(&self, proof: &Committed) {
+        self.source.retire(proof, 100).await.unwrap().accepted().unwrap();
+        while self.source.delete_range(self.shard, 100).await.unwrap().accepted().unwrap() > 0 {}
     }
 
     /// Rolls back behind the fence; answers the epoch that the source opens.
     async fn abort(&self) -> Epoch {
-        let abort = AbortImport { shard: self.shard, move_id: MOVE, source: "1".to_owned() };
+        let abort = AbortImport { shard: self.shard, move_id: self.id, source: "1".to_owned() };
         let proof = self.target.abort_import(abort).await.unwrap().accepted().unwrap();
         self.source.unfence(&proof).await.unwrap().accepted().unwrap().epoch
     }
@@ -255,6 +275,40 @@ async fn after_a_rollback_writes_go_on_at_the_source() {
     let at = node.write(add(a, FOLLOWS, object(shard, 4), 3)).await.unwrap().reply.positions[0];
     assert_eq!(at, Position { shard, epoch: opened, seq: Seq(fence.at.seq.0 + 2) });
     assert_eq!((node.count(list(a, FOLLOWS)).await, node.resets()), (2, 0));
+}
+
+/// Seed 100452 of the simulation: its log knows nothing of the epoch in between, and neither did the leader's history.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_comes_back_before_anybody_noticed_has_lost_nothing() {
+    let world = World::new().await;
+    let node = world.start("leader-1").await;
+    let shard = world.shard_of("leader-1", 0);
+    let (a, b) = (object(shard, 1), object(shard, 2));
+    let token = node.write(add(a, FOLLOWS, b, 1)).await.unwrap().reply.positions[0];
+    assert_eq!(node.count(list(a, FOLLOWS)).await, 1);
+    let there = Moving::copied(&world, shard).await;
+    let proof = there.commit(there.fence().await).await;
+    there.finalize(&proof).await;
+    let back = Moving::copied_by(&world, shard, (MoveId(2), HostGroupId(1), Epoch(2))).await;
+    back.commit(back.fence().await).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    back.release(HostGroupId(1), Epoch(3));
+    until("served from memory again", async || {
+        node.source(list(a, FOLLOWS), None).await == Source::LeaderCache
+    })
+    .await;
+    // Of an epoch that ended, and of one that this leader never saw.
+    let between = Position { shard, epoch: Epoch(2), seq: Seq(token.seq.0 + 2) };
+    for lineage in [token, between] {
+        let demand = Demand { lineage: vec![lineage], ..Demand::at_least(token) };
+        let read = ReadRequest { demand, ..ReadRequest::local(ReadOp::AssocCount(list(a, FOLLOWS))) };
+        let reply = node.handle.read(read, soon()).await.unwrap();
+        assert!(matches!(reply.answer, Answer::Count { count: 1, .. }) && reply.position.epoch == Epoch(3));
+    }
+    let lost = Position { seq: Seq(between.seq.0 + 5), ..between };
+    let demand = Demand { lineage: vec![lost], ..Demand::local() };
+    let read = ReadRequest { demand, ..ReadRequest::local(ReadOp::AssocCount(list(a, FOLLOWS))) };
+    assert_code(node.handle.read(read, soon()).await, ErrorCode::LostEpoch);
 }
 
 #[tokio::test(start_paused = true)]
