@@ -8,7 +8,6 @@ mod load;
 mod observe;
 mod output;
 mod progress;
-mod region;
 mod servers;
 mod topology_diff;
 
@@ -17,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use output::Output;
+use tao_admin::region;
 
 /// Replies and rows are many small allocations that change threads; glibc's allocator took a quarter of the time there.
 #[global_allocator]
@@ -90,6 +90,8 @@ enum Verb {
     /// Lets a region take over, or come back.
     #[command(subcommand)]
     Region(commands::region::Region),
+    #[command(subcommand)]
+    Shard(commands::shard::Shard),
     /// Shows the types of the cluster's graph schema.
     Schema,
     /// Prints completions for a shell.
@@ -135,6 +137,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Verb::Topology(topology) => topology.run(&common).await,
         Verb::Doctor(doctor) => doctor.run(&common).await,
         Verb::Region(region) => region.run(&common).await,
+        Verb::Shard(shard) => Box::pin(shard.run(&common)).await,
         Verb::Schema => commands::schema::run(&common).await,
         Verb::Completions { shell } => {
             use clap::CommandFactory;

@@ -6,6 +6,7 @@
 //! | `record` | what a server remembers of a move; answers and proofs |
 //! | `rules` | which call does what in which state: pure, the same for every engine |
 //! | `promotion` | what a promotion does with a row, and leaves to moves: pure |
+//! | `book` | what is written down of a move where the topology is |
 //! | `copier` | what to import next, given chunks and the log: pure |
 //! | `start` | where the log is followed from |
 //! | `verify` | the exact comparison of a chunk |
@@ -21,6 +22,7 @@
 //! commit may have happened on a server that is gone; and by a promotion, on either side, at any time. So nobody chooses an
 //! epoch beforehand, and what is applied is told as epoch and seq.
 
+mod book;
 mod copier;
 pub(crate) mod promotion;
 mod record;
@@ -32,6 +34,7 @@ mod verify;
 use async_trait::async_trait;
 use tao_schema::ids::{Epoch, Position, ShardId};
 
+pub use self::book::{MoveEntry, MoveLease, MoveProgress, MoveState, NewMove};
 pub use self::copier::{Copier, CopyError, Step};
 pub use self::record::{
     Aborted, Answer, Committed, Copied, Fence, MoveId, MoveRecord, Outcome, Progress, Refusal, Role,

@@ -25,6 +25,11 @@ pub(super) const KNOWN: &[Migration] = &[
     Migration { version: 1, name: "0001_tables", text: include_str!("../../sql/migrations/0001_tables.sql") },
     Migration { version: 2, name: "0002_log", text: include_str!("../../sql/migrations/0002_log.sql") },
     Migration { version: 3, name: "0003_moves", text: include_str!("../../sql/migrations/0003_moves.sql") },
+    Migration {
+        version: 4,
+        name: "0004_move_book",
+        text: include_str!("../../sql/migrations/0004_move_book.sql"),
+    },
 ];
 
 /// Names the form of the tables that this program makes, and that every open database has.

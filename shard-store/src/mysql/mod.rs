@@ -47,6 +47,7 @@ use tao_schema::rows::ShardState;
 pub use self::commit::PhaseTimes;
 #[doc(hidden)]
 pub use self::log::fuzzing;
+pub use self::moves::{MoveBook, ServerFacts};
 pub use self::options::Options;
 
 use self::commit::Timings;

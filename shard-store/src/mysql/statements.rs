@@ -135,6 +135,19 @@ statements! {
     MOVE_RECORDS_LOCKED = "moves/records_locked";
     MOVE_ANY_ROWS = "moves/any_rows";
     MOVE_COUNT_ROWS = "moves/count_rows";
+    MOVE_THREADS_RUNNING = "moves/threads_running";
+    MOVE_FACTS = "moves/facts";
+    MOVE_COLUMNS = "moves/columns";
+
+    BOOK_COUNTER_ROW = "book/counter_row";
+    BOOK_COUNT = "book/count";
+    BOOK_COUNTED = "book/counted";
+    BOOK_BEGIN = "book/begin";
+    BOOK_ENTRIES = "book/entries";
+    BOOK_NOTE = "book/note";
+    BOOK_ORDER = "book/order";
+    BOOK_LEASE = "book/lease";
+    BOOK_LET_GO = "book/let_go";
 }
 
 /// How often the part in braces may be repeated. Steps of half and a third keep both the number of prepared statements

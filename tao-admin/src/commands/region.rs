@@ -107,7 +107,8 @@ impl Region {
 }
 
 impl Servers {
-    async fn read(&self, common: &Common) -> Result<(Topology, Limits)> {
+    /// The topology that says where the servers are, and how long they may take.
+    pub(super) async fn read(&self, common: &Common) -> Result<(Topology, Limits)> {
         let seconds = |name: &str, value: f64| {
             Duration::try_from_secs_f64(value)
                 .ok()

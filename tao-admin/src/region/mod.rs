@@ -21,6 +21,7 @@ use tao_schema::ids::HostGroupId;
 
 pub use self::loss::Loss;
 pub use self::newest::newest_of;
+pub(crate) use self::newest::open as open_server;
 pub use self::promote::{PromoteOptions, Promoted, promote};
 pub use self::rejoin::{RejoinOptions, RejoinState, Rejoined, rejoin};
 pub use self::status::status;

@@ -56,7 +56,7 @@ async fn stored(dsn: &Dsn, limits: &Limits) -> Result<Option<Topology>> {
 }
 
 /// A store on a server, as leaders have.
-pub(super) async fn open(dsn: &Dsn, limits: &Limits) -> Result<MySqlStore> {
+pub(crate) async fn open(dsn: &Dsn, limits: &Limits) -> Result<MySqlStore> {
     let options = Options { connect_timeout: limits.connect, ..Options::default() };
     Ok(MySqlStore::open(dsn.expose(), options).await?)
 }

@@ -2,11 +2,15 @@
 //!
 //! | file | is |
 //! |---|---|
+//! | `book` | moves of the cluster, beside the topology |
+//! | `facts` | what else a mover asks of a server |
 //! | `page` | pages of the tables, counts |
 //! | `privileges` | what the account may do |
 //! | `records` | the shard row and `shard_move`, read and written under the row's lock |
 //! | `rows` | rows and deletions of an import; deletions of a range |
 
+mod book;
+mod facts;
 mod page;
 mod privileges;
 mod records;
@@ -14,6 +18,9 @@ mod rows;
 
 use async_trait::async_trait;
 use tao_schema::ids::{Position, ShardId};
+
+pub use self::book::MoveBook;
+pub use self::facts::ServerFacts;
 
 use self::records::{Work, ruled};
 use super::{MySqlStore, log, migrate, spawned};

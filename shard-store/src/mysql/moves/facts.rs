@@ -1,0 +1,52 @@
+//! What a mover asks of a server beside rows: how busy it is, how long it keeps its log, the form of its tables.
+
+use std::time::Duration;
+
+use super::super::MySqlStore;
+use super::super::statements::{MOVE_COLUMNS, MOVE_FACTS, MOVE_THREADS_RUNNING};
+use crate::store::StoreError;
+
+/// Some facts about a server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerFacts {
+    /// How long it keeps its log; `None`: until somebody deletes it.
+    pub log_kept: Option<Duration>,
+    /// Bytes of a row with its indexes, on average, by the server's own estimate; 0: it has none.
+    pub bytes_per_row: u64,
+    /// The columns of the tables that a move carries, a line each.
+    pub columns: Vec<String>,
+}
+
+impl MySqlStore {
+    /// Threads that execute something just now.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn threads_running(&self) -> Result<u64, StoreError> {
+        let rows = self.inner.readers.query(&MOVE_THREADS_RUNNING, ()).await?;
+        let found = self.inner.readers.read(&MOVE_THREADS_RUNNING, rows, |row| {
+            row.bytes()?;
+            // A status is text.
+            Ok(String::from_utf8_lossy(&row.bytes()?).parse().unwrap_or(0))
+        })?;
+        Ok(found.first().copied().unwrap_or(0))
+    }
+
+    /// See [`ServerFacts`].
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn server_facts(&self) -> Result<ServerFacts, StoreError> {
+        let readers = &self.inner.readers;
+        let rows = readers.query(&MOVE_FACTS, ()).await?;
+        let facts = readers.read(&MOVE_FACTS, rows, |row| Ok((row.u64()?, row.u64()?, row.u64()?)))?;
+        let (kept, bytes, count) = facts.first().copied().unwrap_or_default();
+        let columns = readers.query(&MOVE_COLUMNS, ()).await?;
+        let columns = readers.read(&MOVE_COLUMNS, columns, |row| row.bytes())?;
+        Ok(ServerFacts {
+            log_kept: (kept > 0).then(|| Duration::from_secs(kept)),
+            bytes_per_row: bytes.checked_div(count).unwrap_or(0),
+            columns: columns.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect(),
+        })
+    }
+}

@@ -1,0 +1,6 @@
+//! Moves between real servers, each wherever a worker may have died.
+
+mod bad_input;
+mod bench;
+mod crashes;
+mod ways;
