@@ -11,7 +11,7 @@ use tao_schema::{Error, ErrorCode, Result};
 
 use super::Inner;
 use super::routes::Place;
-use super::shards::Slot;
+use super::slot::Slot;
 use crate::core::{LineageProblem, MissReason};
 
 /// Where an answer may come from.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Inner;
 use super::hold::Needs;
 use super::routes::Place;
-use super::shards::Slot;
+use super::slot::Slot;
 use crate::core::{Body, Discarded, Entry, Filled, Key, Lookup};
 use crate::fills::{Join, Waited};
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Inner;
 use super::routes::Place;
-use super::shards::Slot;
+use super::slot::Slot;
 
 /// Between two looks at the topology, which nobody announces changes of.
 const LOOK: Duration = Duration::from_millis(5);

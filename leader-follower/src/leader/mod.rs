@@ -22,6 +22,7 @@ mod reader;
 mod reads;
 mod routes;
 mod shards;
+mod slot;
 mod stream;
 mod tail;
 #[cfg(test)]

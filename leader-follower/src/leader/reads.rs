@@ -17,7 +17,7 @@ use super::demand::Allowed;
 use super::fills::{Fetched, half, reached, why_up};
 use super::hold::Needs;
 use super::routes::Place;
-use super::shards::Slot;
+use super::slot::Slot;
 use crate::core::{Key, Lookup, Serve, serve};
 
 /// Several edges are read at one position; so often it is tried when the list changes meanwhile.

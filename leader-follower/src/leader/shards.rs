@@ -3,23 +3,19 @@
 //! Every leader keeps all of them: a standby's ring is as full as the owner's, so that whoever takes over can go on
 //! with the owner's subscribers (R16). Own commits and what the log brings meet in the core: one queue (R6).
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tao_schema::ids::{Epoch, HostGroupId, Position, ShardId};
 use tao_schema::rows::{EpochStart, ShardChange, ShardState};
 use tao_shard_store::store::ShardRow;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::door::Door;
-use super::foreign::Foreign;
-use super::handover::Handover;
 use super::metrics::LeaderMetrics;
-use super::stream::Wake;
-use crate::core::{CoreOptions, Entries, EpochVerdict, Published, SharedShard};
+use super::slot::Slot;
+use crate::core::{CoreOptions, Entries, EpochVerdict, Published};
 use crate::engine::CacheEngine;
 use crate::lanes::CommitSink;
 
@@ -33,23 +29,6 @@ pub(super) struct Shards {
     stale_topology: Arc<Notify>,
     /// Told of own commits: they prove what the log brought before them.
     committed: OnceLock<Box<dyn Fn(ShardId) + Send + Sync>>,
-}
-
-/// One shard.
-pub(super) struct Slot {
-    pub(super) shard: ShardId,
-    pub(super) core: SharedShard,
-    /// Whether the log is followed: entries may be served, and subscribers are answered.
-    open: Door,
-    /// Whether the log's changes go into the core: since the first that came again at a start, or the opening.
-    follows: AtomicBool,
-    state: AtomicU8,
-    subscribers: Mutex<Vec<Arc<Wake>>>,
-    pub(super) foreign: Foreign,
-    /// Whose log feeds the core.
-    pub(super) handover: Handover,
-    /// The first own commit that waits for one before it, and since when.
-    waiting: Mutex<Option<(Position, Instant)>>,
 }
 
 impl Shards {
@@ -320,82 +299,6 @@ impl CommitSink for Shards {
             tracing::warn!(%shard, ?found, "a write met a shard row that is not ours; the topology may be out of date");
         }
         self.stale_topology.notify_one();
-    }
-}
-
-impl Slot {
-    fn new(shard: ShardId, options: CoreOptions) -> Self {
-        Self {
-            shard,
-            core: SharedShard::new(shard, options),
-            open: Door::default(),
-            follows: AtomicBool::new(false),
-            state: AtomicU8::new(ShardState::Serving.number()),
-            subscribers: Mutex::default(),
-            foreign: Foreign::default(),
-            handover: Handover::default(),
-            waiting: Mutex::default(),
-        }
-    }
-
-    /// Whether the log is followed and has caught up.
-    pub(super) fn is_open(&self) -> bool {
-        self.open.is_open()
-    }
-
-    /// Waits until it is. Cancel-safe.
-    pub(super) async fn opened(&self) {
-        self.open.opened().await;
-    }
-
-    /// Whether the core follows its log, or replays it: changes have a place in it.
-    pub(super) fn follows(&self) -> bool {
-        self.follows.load(Ordering::Acquire)
-    }
-
-    /// The state of the shard row as last seen.
-    pub(super) fn state(&self) -> ShardState {
-        // Only numbers of states are ever stored.
-        ShardState::from_number(self.state.load(Ordering::Acquire)).unwrap_or(ShardState::Gone)
-    }
-
-    pub(super) fn set_state(&self, state: ShardState) {
-        if self.state.swap(state.number(), Ordering::AcqRel) != state.number() {
-            self.handover.tell();
-        }
-    }
-
-    /// A writer found the shard fenced in `epoch`. Under the lock of the core: the log's news of what came after are not
-    /// overwritten by this.
-    fn fenced_in(&self, epoch: Epoch) {
-        self.core.with(|core| {
-            if core.position().epoch == epoch {
-                self.set_state(ShardState::Fenced);
-            }
-        });
-    }
-
-    /// The change that is not known to be visible yet.
-    pub(super) fn held(&self) -> Option<Position> {
-        self.core.with(|core| core.held())
-    }
-
-    /// Tells a subscriber of every change from now on.
-    pub(super) fn listen(&self, wake: &Arc<Wake>) {
-        let mut subscribers = self.subscribers.lock();
-        if !subscribers.iter().any(|known| Arc::ptr_eq(known, wake)) {
-            subscribers.push(Arc::clone(wake));
-        }
-    }
-
-    pub(super) fn unlisten(&self, wake: &Arc<Wake>) {
-        self.subscribers.lock().retain(|known| !Arc::ptr_eq(known, wake));
-    }
-
-    fn wake(&self) {
-        for wake in self.subscribers.lock().iter() {
-            wake.mark(self.shard);
-        }
     }
 }
 

@@ -195,7 +195,7 @@ impl Subscriber {
     fn ages(&self, known: Vec<(HostGroupId, Duration, PrimaryTime)>) -> Vec<GroupAge> {
         let mut shards: BTreeMap<HostGroupId, Vec<ShardId>> = BTreeMap::new();
         for (shard, cursor) in &self.cursors {
-            let vouched = |slot: &Arc<super::super::shards::Slot>| {
+            let vouched = |slot: &Arc<super::super::slot::Slot>| {
                 slot.is_open() && slot.state() == ShardState::Serving && slot.core.is_continuous()
             };
             // By the log that feeds it: what `known` says of that one was taken in before, or else came from another log

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::GroupTail;
 use super::beats::Sent;
 use crate::leader::handover::Arrival;
-use crate::leader::shards::Slot;
+use crate::leader::slot::Slot;
 
 /// State of a log that is followed.
 pub(super) struct Feed {

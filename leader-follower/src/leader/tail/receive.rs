@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::GroupTail;
 use super::feed::Feed;
 use crate::leader::handover::{Arrival, Switch};
-use crate::leader::shards::Slot;
+use crate::leader::slot::Slot;
 
 /// Between two looks while a shard is on its way: a part of the pause that writers see.
 const LOOK: Duration = Duration::from_millis(2);
