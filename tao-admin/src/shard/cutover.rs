@@ -139,7 +139,7 @@ impl Worker<'_> {
         self.at(Step::BeforeCommit).await?;
         let commit =
             CommitImport { shard: self.shard, move_id, fence: fence.at, next_id: fence.next_id, executed };
-        let committed = commit_surely(&sides.target, commit).await?;
+        let committed = commit_surely(&sides.target, commit, deadline).await?;
         let pause = PauseParts {
             fence: fenced,
             drain: through - fenced,
@@ -300,19 +300,24 @@ async fn drain(stream: &mut Stream, fence: Position, deadline: Instant) -> Done 
     Ok(())
 }
 
-/// Commits. A call without an answer is repeated: it answers what became of it. Nobody guesses.
-async fn commit_surely(target: &Server, commit: CommitImport) -> Done<Committed> {
+/// Commits. A call without an answer is repeated: it answers what became of it. Nobody guesses. One that was certainly not done is
+/// repeated until the deadline.
+async fn commit_surely(target: &Server, commit: CommitImport, deadline: Instant) -> Done<Committed> {
     let start = Instant::now();
     loop {
-        match target.store.commit_import(commit.clone()).await {
+        let error = match target.store.commit_import(commit.clone()).await {
             Ok(answer) => return Ok(answer.accepted()?),
-            Err(error) if error.kind == StoreErrorKind::Rejected || start.elapsed() > ASK_FOR => {
-                return Err(error.into());
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the commit is asked for again");
-                tokio::time::sleep(MOMENT * 10).await;
-            }
+            Err(error) => error,
+        };
+        let again = match error.kind {
+            StoreErrorKind::Uncertain => start.elapsed() < ASK_FOR,
+            StoreErrorKind::Unavailable => Instant::now() < deadline,
+            StoreErrorKind::Rejected | StoreErrorKind::Incompatible => false,
+        };
+        if !again {
+            return Err(error.into());
         }
+        tracing::debug!(%error, "the commit is asked for again");
+        tokio::time::sleep(MOMENT * 10).await;
     }
 }

@@ -20,14 +20,14 @@ use tao_shard_store::store::{ReadKey, Row};
 use tao_shard_store::write::{Batch, StoreOp, UnitResult, WriteUnit};
 use tokio::task::JoinHandle;
 
-use crate::shard::{Goal, MoveError, MoveOptions, MoveStatus, Mover, Settings, Step, Watch};
+use crate::shard::{Goal, MoveError, MoveOptions, MoveStatus, Mover, Quiet, Settings, Step, Watch};
 
 pub(super) const SHARD: ShardId = ShardId(4);
 pub(super) const A: HostGroupId = HostGroupId(1);
 pub(super) const B: HostGroupId = HostGroupId(2);
 const SHARDS: u16 = 8;
 const LIKES: AssocType = AssocType(1);
-const REGIONS: [&str; 2] = ["here", "there"];
+pub(super) const REGIONS: [&str; 2] = ["here", "there"];
 
 /// The servers, with the topology that was stored first.
 pub(super) struct Bench {
@@ -116,6 +116,14 @@ impl Bench {
         let to = if self.owner().await.0 == A { B } else { A };
         self.mover().await.begin(SHARD, to, Goal::There, options()).await.unwrap();
         to
+    }
+
+    /// The side that does not serve gives up its rows.
+    pub(super) async fn finalize(&self) {
+        let mover = self.mover().await;
+        mover.order(SHARD, |orders| orders.finalize = true).await.unwrap();
+        let over = mover.run(SHARD, &Quiet).await.unwrap();
+        assert!(over.over && over.state == "FINALIZED", "{over:?}");
     }
 
     pub(super) async fn run(&self, watch: &dyn Watch) -> Result<MoveStatus, MoveError> {

@@ -16,14 +16,6 @@ async fn dies_and_goes_on(bench: &Bench, step: Step) -> bool {
     dies.died()
 }
 
-/// The side that does not serve gives up its rows.
-async fn finalize(bench: &Bench) {
-    let mover = bench.mover().await;
-    mover.order(SHARD, |orders| orders.finalize = true).await.unwrap();
-    let over = mover.run(SHARD, &Quiet).await.unwrap();
-    assert!(over.over && over.state == "FINALIZED", "{over:?}");
-}
-
 /// Steps of the way there, and those after which the move is rolled back by whoever comes.
 const THERE: [Step; 17] = [
     Step::Planned,
@@ -54,7 +46,7 @@ async fn back_and_forth(binary: ServerBinary) {
         let to = bench.begin_away().await;
         assert!(dies_and_goes_on(&bench, step).await, "{binary}: {step:?} does not come");
         assert_eq!(bench.owner().await.0, to, "{binary}: {step:?}");
-        finalize(&bench).await;
+        bench.finalize().await;
     }
     let acknowledged = writer.stop().await;
     assert!(acknowledged.is_subset(&bench.edges().await), "{binary}: acknowledged writes are missing");
@@ -96,7 +88,7 @@ async fn a_rollback_goes_on_wherever_it_ended() {
             let (owner, epoch) = bench.owner().await;
             // One attempt's fence + 2, then the next one's fence + 1.
             assert!(owner == to && epoch.0 >= before.0 + 3, "{binary}: {step:?}: {epoch:?} after {before:?}");
-            finalize(&bench).await;
+            bench.finalize().await;
         }
         let acknowledged = writer.stop().await;
         assert!(acknowledged.is_subset(&bench.edges().await), "{binary}: acknowledged writes are missing");

@@ -3,4 +3,5 @@
 mod bad_input;
 mod bench;
 mod crashes;
+mod failovers;
 mod ways;
