@@ -87,7 +87,7 @@ fn take(
     cursor: &mut Cursor,
     (position, behind): (&mut LogPosition, &Mutex<LogPosition>),
 ) -> Result<Option<Vec<TailEvent>>, TailError> {
-    let mut events = Vec::new();
+    let (mut events, mut moved) = (Vec::new(), false);
     for _ in 0..MOST_TRANSACTIONS {
         let held = state.tail_holds > 0;
         let entry = match state.log.read(cursor) {
@@ -113,8 +113,10 @@ fn take(
             events.extend(entry.events());
         }
         cursor.advance();
+        moved = true;
     }
-    Ok((!events.is_empty()).then_some(events))
+    // Also without a word: who waits for a position must see it.
+    Ok(moved.then_some(events))
 }
 
 pub(super) fn ended(database: &MemoryDatabase, lost: Lost) -> TailError {

@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(2);
 /// Between two looks at the topology while none is.
 const TOPOLOGY_LOOK: Duration = Duration::from_millis(50);
 
-/// A shard that the topology has here while another group's log feeds it.
+/// A shard that the topology has here while another group's log feeds it, or none.
 struct Coming {
     slot: Arc<Slot>,
     /// By the machine's clock and by the runtime's.
@@ -52,16 +52,22 @@ impl GroupTail {
         }
     }
 
+    /// What the topology has here and this log does not feed.
     fn elsewhere_fed(&self) -> Vec<Arc<Slot>> {
         let slots = self.routes.shards_of(self.id).into_iter();
         let slots = slots.filter_map(|shard| self.shards.slot(shard).cloned());
-        slots.filter(|slot| slot.handover.feed().is_some_and(|feed| feed != self.id)).collect()
+        slots.filter(|slot| !slot.handover.is_fed_by(self.id)).collect()
     }
 
     /// Whether the shard is fed from here now.
     fn received(&self, feed: &Feed, coming: &Coming) -> bool {
         let slot = &coming.slot;
         if slot.handover.is_fed_by(self.id) {
+            return true;
+        }
+        if slot.handover.feed().is_none() {
+            // The topology came between two starts: the other group's tail began after it, this one before.
+            self.seize(slot);
             return true;
         }
         let known = slot.core.with(|core| core.held().unwrap_or_else(|| core.position()));
@@ -111,7 +117,7 @@ impl GroupTail {
     /// Starts the shard anew from this group's rows.
     fn seize(&self, slot: &Slot) {
         tracing::warn!(shard = %slot.shard, host_group = %self.id,
-            "the shard moved here, but the logs did not meet: its cache is dropped");
+            "the shard is here, and no log has led to it: its cache is dropped");
         self.metrics.start_over("handover");
         self.shards.close(slot, true);
         slot.handover.seize(self.id);
