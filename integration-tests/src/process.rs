@@ -78,6 +78,14 @@ impl Process {
         anyhow::bail!("{} did not end within {within:?} of SIGTERM", self.name)
     }
 
+    /// Its exit code, once it has ended; -1 if a signal ended it.
+    ///
+    /// # Errors
+    /// Its state can't be read.
+    pub fn exit_code(&mut self) -> Result<Option<i32>> {
+        Ok(self.child.try_wait()?.map(|status| status.code().unwrap_or(-1)))
+    }
+
     /// Whether it still runs.
     ///
     /// # Errors

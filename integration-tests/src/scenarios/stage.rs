@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use tao_schema::ids::ShardId;
-use tao_schema::topology::ReplicationMode;
+use tao_schema::ids::{HostGroupId, ShardId};
+use tao_schema::topology::{ReplicationMode, Topology};
 use tao_shard_store::fleet::Fleet;
-use tao_shard_store::log::SharedDatabase;
+use tao_shard_store::log::{SharedDatabase, StoredTopology};
 use tao_shard_store::mysql::{MySqlStore, Options};
 use tokio::task::block_in_place;
 
@@ -43,6 +43,8 @@ pub struct Stage {
     /// Writes of the last window whose outcomes are unknown: they may happen in this one.
     unknown: Vec<Operation>,
     sessions: u32,
+    /// The topology when the window was opened: shards may move.
+    placed: Option<Topology>,
 }
 
 impl Stage {
@@ -65,6 +67,7 @@ impl Stage {
             stores: BTreeMap::new(),
             unknown: Vec::new(),
             sessions: 0,
+            placed: None,
         })
     }
 
@@ -101,6 +104,7 @@ impl Stage {
             collector.follow(&name, store).await?;
         }
         self.collector = Some(collector);
+        self.placed = Some(self.topology().await?);
         Ok(())
     }
 
@@ -119,10 +123,15 @@ impl Stage {
         let before = std::mem::take(&mut self.unknown);
         self.carry(history.clone());
         history.operations.splice(0..0, before);
-        let topology = self.cluster.topology().clone();
+        let topology = self.topology().await?;
+        let before_moves = self.placed.replace(topology.clone()).unwrap_or_else(|| topology.clone());
         let judged = tokio::task::spawn_blocking(move || {
             let mut found = judge(&history, &collected.truth, &rules);
-            let group = |shard| topology.assignment(shard).map(|place| place.host_group);
+            // A shard that was elsewhere in between was not with the others all the time.
+            let group = |shard| {
+                let place = |topology: &Topology| topology.assignment(shard).map(|place| place.host_group);
+                (place(&before_moves), place(&topology))
+            };
             found.absorb(judge_tables(&collected.truth, &tables, &rules, |one, other| {
                 group(one) == group(other)
             }));
@@ -149,6 +158,52 @@ impl Stage {
             Some((name, server.pid()?))
         });
         nodes.chain(servers).chain([("judge".to_owned(), std::process::id())]).collect()
+    }
+
+    /// The newest topology that a server of the first host group has: who serves which shard now.
+    ///
+    /// # Errors
+    /// None of them answers, or what is stored is no topology.
+    pub async fn topology(&mut self) -> Result<Topology> {
+        let mut newest: Option<StoredTopology> = None;
+        let mut trouble = None;
+        for region in 0..self.cluster.topology().regions.len() {
+            let store = self.store(self.cluster.servers.index(0, region)?).await;
+            let stored = match store {
+                Ok(store) => store.stored_topology().await.map_err(Into::into),
+                Err(error) => Err(error),
+            };
+            match stored {
+                Ok(stored) => newest = newest.into_iter().chain(stored).max_by_key(|stored| stored.version),
+                Err(error) => trouble = Some(error),
+            }
+        }
+        match (newest, trouble) {
+            (Some(newest), _) => Ok(Topology::parse(&newest.toml, "the stored topology")?),
+            (None, Some(error)) => Err(error.context("read the stored topology")),
+            (None, None) => Ok(self.cluster.topology().clone()),
+        }
+    }
+
+    /// The index of the primary of a host group.
+    ///
+    /// # Errors
+    /// There is no such host group, or nobody says.
+    pub fn primary_index(&self, group: HostGroupId) -> Result<usize> {
+        let groups = &self.cluster.topology().host_groups;
+        let at = groups.iter().position(|known| known.id == group);
+        let at = at.with_context(|| format!("no host group {group}"))?;
+        let master = self.masters()?.get(at).copied().context("a master region")?;
+        self.cluster.servers.index(at, master)
+    }
+
+    /// The primary of a host group, past the tier.
+    ///
+    /// # Errors
+    /// There is no such host group, or it does not answer.
+    pub async fn primary(&mut self, group: HostGroupId) -> Result<SharedDatabase> {
+        let index = self.primary_index(group)?;
+        self.store(index).await
     }
 
     /// Keeps the writes of a window that may happen after it.
@@ -193,11 +248,11 @@ impl Stage {
 
     async fn tables(&mut self) -> Result<BTreeMap<ShardId, ShardTables>> {
         let masters = self.masters()?;
+        let topology = self.topology().await?;
         let mut tables = BTreeMap::new();
         for (group, master) in masters.iter().enumerate() {
             let primary = self.cluster.servers.index(group, *master)?;
             let store = self.store(primary).await?;
-            let topology = self.cluster.topology();
             let id = topology.host_groups.get(group).context("a host group")?.id;
             let shards = (0..topology.shards).filter_map(|shard| u16::try_from(shard).ok().map(ShardId));
             let of_group = shards

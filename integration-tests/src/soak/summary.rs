@@ -89,7 +89,7 @@ pub struct Visible {
 
 impl Quantiles {
     /// Sorts them; `None` of none.
-    pub(super) fn of(times: &mut [Duration]) -> Option<Self> {
+    pub(crate) fn of(times: &mut [Duration]) -> Option<Self> {
         times.sort_unstable();
         let at = |part: f64| {
             let index = ((times.len() as f64 * part) as usize).min(times.len().saturating_sub(1));

@@ -121,7 +121,8 @@ impl Collector {
     /// Where the shards of a server stand, unless that is known from another server of its group.
     async fn survey(&self, name: &str, database: &SharedDatabase) -> Result<()> {
         let survey = database.survey(BeatWriter(0)).await.with_context(|| format!("survey {name}"))?;
-        for row in survey.rows {
+        // What is being copied here, or was given up, is no shard of this server.
+        for row in survey.rows.into_iter().filter(|row| row.state.readable()) {
             let base = Position { shard: row.shard, epoch: row.epoch, seq: row.seq };
             if self.knows(row.shard) {
                 continue;

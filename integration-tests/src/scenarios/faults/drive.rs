@@ -124,8 +124,7 @@ impl Drive<'_> {
     }
 
     fn fails(&mut self, text: String) {
-        self.progress.say(&text);
-        self.summary.failures.push(text);
+        self.summary.findings.fails(text, self.progress);
     }
 
     /// Tells the meter what is wrong now; when it is quiet again, if nothing is.

@@ -92,7 +92,7 @@ pub async fn run(options: &FaultsOptions) -> Result<FaultsSummary> {
     let mut samples = Samples::default();
     let worked = work(options, &mut stage, &meter, &progress, &mut summary, &mut samples).await;
     if let Err(error) = worked {
-        summary.failures.push(format!("{error:#}"));
+        summary.findings.failures.push(format!("{error:#}"));
     }
     summary.figures = meter.figures();
     summary.processes = samples.verdicts();
@@ -116,6 +116,7 @@ async fn work(
         pause: options.pause,
         seed: random.random(),
         first_session: stage.sessions(options.users),
+        pace: None,
     };
     let users = Workload::start(stage.doors().to_vec(), stage.cluster.shards(), Arc::clone(meter), &load);
     let began = Instant::now();
@@ -136,7 +137,7 @@ async fn work(
         }
     }
     for message in users.unexpected() {
-        summary.blame(Violation { invariant: Invariant::I9, message, slice: Vec::new() }, progress);
+        summary.findings.blame(Violation { invariant: Invariant::I9, message, slice: Vec::new() }, progress);
     }
     users.abandon().await;
     Ok(())
@@ -176,17 +177,17 @@ async fn window(
     if let Some(after) = recovery.after {
         summary.slowest_recovery_ms = summary.slowest_recovery_ms.max(after.as_millis() as u64);
     }
-    summary.absorb(liveness::judge(&recovery, &format!("window {number}"), &baseline), progress);
+    summary.findings.absorb(liveness::judge(&recovery, &format!("window {number}"), &baseline), progress);
     users.pause().await;
     let judged = stage.close().await?;
-    summary.absorb(judged, progress);
+    summary.findings.absorb(judged, progress);
     let checked = stage.check().await?;
-    summary.absorb(checked, progress);
+    summary.findings.absorb(checked, progress);
     meter.enter(Phase::Quiet);
     progress.say(&format!(
         "window {number} judged: {} facts so far, {} violations",
-        summary.checked.values().sum::<u64>(),
-        summary.violation_count
+        summary.findings.checked.values().sum::<u64>(),
+        summary.findings.violation_count
     ));
     Ok(())
 }

@@ -218,6 +218,7 @@ async fn play(
         pause: options.pause,
         seed: random.random(),
         first_session: stage.sessions(options.users),
+        pace: None,
     };
     let doors = stage.doors().to_vec();
     let mut users = Workload::start(doors, stage.cluster.shards(), Arc::clone(&meter), &load);

@@ -3,6 +3,7 @@
 //! What they see is not judged here: it is recorded, and judged against the primaries' logs. Every value that is written is
 //! unique in the run. The number of things is bounded, so that an hour of work leaves no more behind than a minute.
 
+mod paced;
 mod reads;
 mod user;
 mod writes;
@@ -43,6 +44,18 @@ pub struct WorkloadOptions {
     pub seed: u64,
     /// The number of the first user's session in the history; the others count on.
     pub first_session: u32,
+    /// How much they do, in place of pauses by chance.
+    pub pace: Option<Pace>,
+}
+
+/// So many calls a second, whatever each of them takes, as far as the number of users allows. Reads and writes are mixed as
+/// TAO's paper says of its own, and reads demand nothing of their age.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// By all users together.
+    pub reads: u32,
+    /// By all users together.
+    pub writes: u32,
 }
 
 /// Running users. They work until [`Workload::pause`], go on with their sessions at [`Workload::resume`], and end with the
@@ -61,6 +74,7 @@ struct Shared {
     /// Text that makes values of this workload differ from those of others on the same cluster.
     name: String,
     pause: Duration,
+    pace: Option<Pace>,
     meter: Arc<Meter>,
     unexpected: Mutex<Vec<String>>,
     resting: Mutex<u32>,
@@ -77,6 +91,7 @@ impl Workload {
             users: options.users,
             name: format!("{:x}", random.random::<u32>()),
             pause: options.pause,
+            pace: options.pace,
             meter,
             unexpected: Mutex::default(),
             resting: Mutex::new(0),

@@ -24,7 +24,7 @@ impl User {
         }
     }
 
-    async fn get_object(&mut self) {
+    pub(super) async fn get_object(&mut self) {
         let id = match self.random.random_range(0..10) {
             0..4 => self.shared.user(self.number),
             4..6 => self.anybody(),
@@ -56,7 +56,7 @@ impl User {
         }
     }
 
-    async fn get_edges(&mut self) {
+    pub(super) async fn get_edges(&mut self) {
         let ((id1, atype), demand) = (self.list(), self.demand());
         let ends: Vec<ObjectId> = (0..self.random.random_range(1..5))
             .map(|_| match atype {
@@ -71,7 +71,7 @@ impl User {
         self.done("assoc_get", false, began, call.send().await);
     }
 
-    async fn count(&mut self) {
+    pub(super) async fn count(&mut self) {
         let ((id1, atype), demand) = (self.list(), self.demand());
         let began = Instant::now();
         let session = self.session.clone();
@@ -79,7 +79,7 @@ impl User {
         self.done("assoc_count", false, began, call.send().await);
     }
 
-    async fn range(&mut self) {
+    pub(super) async fn range(&mut self) {
         let ((id1, atype), demand) = (self.list(), self.demand());
         let pos = if self.random.random_bool(0.7) { 0 } else { self.random.random_range(0..60) };
         let limit = self.random.random_range(1..80);
@@ -90,7 +90,7 @@ impl User {
         self.done("assoc_range", false, began, call.send().await);
     }
 
-    async fn time_range(&mut self) {
+    pub(super) async fn time_range(&mut self) {
         let ((id1, atype), demand) = (self.list(), self.demand());
         let low = self.random.random_range(0..1_000_000);
         let high = self.random.random_range(low..=1_000_000);

@@ -11,6 +11,7 @@ use tao_schema::ids::ObjectId;
 use tao_schema::session::Session;
 use tokio::sync::watch;
 
+use super::paced::Clock;
 use super::{POSTS, Shared};
 
 /// Of a hundred steps, how many go on in another region.
@@ -41,6 +42,7 @@ impl User {
 
     /// Works while told so.
     pub(super) async fn live(mut self, mut go: watch::Receiver<bool>) {
+        let mut clock = self.shared.pace.map(|pace| Clock::new(pace, self.shared.users, &mut self.random));
         loop {
             if !*go.borrow_and_update() {
                 self.rest(1);
@@ -55,6 +57,10 @@ impl User {
             }
             if self.random.random_range(0..100) < MOVES {
                 self.move_on();
+            }
+            if let Some(clock) = &mut clock {
+                self.beat(clock).await;
+                continue;
             }
             if self.random.random_range(0..100) < 40 {
                 self.write().await;
@@ -102,6 +108,9 @@ impl User {
 
     /// A demand by chance: half of the reads take what is near, with what the session has seen.
     pub(super) fn demand(&mut self) -> Consistency {
+        if self.shared.pace.is_some() {
+            return Consistency::Local;
+        }
         match self.random.random_range(0..100) {
             0..60 => Consistency::Local,
             60..80 => Consistency::Bounded(Duration::from_millis(self.random.random_range(100..3_000))),

@@ -32,7 +32,7 @@ impl User {
         }
     }
 
-    async fn update_self(&mut self) {
+    pub(super) async fn update_self(&mut self) {
         let (me, value, count) = (self.shared.user(self.number), self.value(), self.random.random::<u32>());
         let began = Instant::now();
         let session = self.session.clone();
@@ -58,7 +58,7 @@ impl User {
         self.done("object_add", true, began, call.send().await);
     }
 
-    async fn delete_post(&mut self) {
+    pub(super) async fn delete_post(&mut self) {
         let number = self.random.random_range(0..POSTS);
         let post = self.shared.post(self.number, number);
         self.delete(post).await;
@@ -84,7 +84,7 @@ impl User {
     }
 
     /// A post whose id its shard gives; the oldest of them goes.
-    async fn allocate(&mut self) {
+    pub(super) async fn allocate(&mut self) {
         let (near, value) = (self.shared.user(self.number), self.value());
         let began = Instant::now();
         let session = self.session.clone();
@@ -99,7 +99,7 @@ impl User {
         }
     }
 
-    async fn befriend(&mut self) {
+    pub(super) async fn befriend(&mut self) {
         let (me, other, value) = (self.shared.user(self.number), self.anybody(), self.value());
         let (time, create_only) = (self.random.random_range(1..1_000_000), self.random.random_bool(0.2));
         let began = Instant::now();
@@ -109,7 +109,7 @@ impl User {
         self.done("assoc_add", true, began, call.timeout(DEADLINE).send().await);
     }
 
-    async fn part(&mut self) {
+    pub(super) async fn part(&mut self) {
         let (me, other) = (self.shared.user(self.number), self.anybody());
         let began = Instant::now();
         let session = self.session.clone();
@@ -119,7 +119,7 @@ impl User {
     }
 
     /// Long lists, from both ends.
-    async fn follow(&mut self) {
+    pub(super) async fn follow(&mut self) {
         let me = self.shared.user(self.number);
         let other = self.shared.stranger(self.random.random_range(0..STRANGERS));
         let time = self.random.random_range(1..1_000_000);
@@ -134,7 +134,7 @@ impl User {
         self.done("assoc_add", true, began, call.time(time).timeout(DEADLINE).send().await);
     }
 
-    async fn unfollow(&mut self) {
+    pub(super) async fn unfollow(&mut self) {
         let me = self.shared.user(self.number);
         let other = self.shared.stranger(self.random.random_range(0..STRANGERS));
         let began = Instant::now();
@@ -143,7 +143,7 @@ impl User {
         self.done("assoc_delete", true, began, call.send().await);
     }
 
-    async fn answer(&mut self) {
+    pub(super) async fn answer(&mut self) {
         let (me, other) = (self.shared.user(self.number), self.anybody());
         let time = self.random.random_range(1..1_000_000);
         let began = Instant::now();
@@ -153,7 +153,7 @@ impl User {
     }
 
     /// An answer becomes a comment, or a comment an answer: both have an inverse, and it follows.
-    async fn retype(&mut self) {
+    pub(super) async fn retype(&mut self) {
         let (me, other) = (self.shared.user(self.number), self.anybody());
         let (from, to) =
             if self.random.random_bool(0.5) { ("answered", "commented") } else { ("commented", "answered") };

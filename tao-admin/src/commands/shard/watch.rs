@@ -102,10 +102,11 @@ fn line(status: &MoveStatus) -> String {
 }
 
 /// Where a test build dies: `TAO_MOVE_DIES_AT=STEP`, or `STEP:N` for the N-th time; `TAO_MOVE_WAITS_AT` stands still there, for
-/// whoever wants to kill something else.
+/// whoever wants to kill something else: for ever, or for `TAO_MOVE_WAITS_MS`.
 #[cfg(feature = "failpoints")]
 mod failpoint {
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
 
     use tao_admin::shard::Step;
 
@@ -120,7 +121,13 @@ mod failpoint {
         }
         if comes(step, "TAO_MOVE_WAITS_AT", &WAITS) {
             say(&format!("waits at {}", step.name()));
-            std::future::pending::<()>().await;
+            match std::env::var("TAO_MOVE_WAITS_MS") {
+                Ok(ms) => {
+                    let ms = ms.parse().expect("TAO_MOVE_WAITS_MS is a number of milliseconds");
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                }
+                Err(_) => std::future::pending().await,
+            }
         }
     }
 

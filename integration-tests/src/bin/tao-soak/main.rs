@@ -5,6 +5,8 @@
     reason = "a program for a terminal; what it does is its output"
 )]
 
+mod moves;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -118,12 +120,14 @@ struct Soak {
     /// Model: only this case of the seed.
     #[arg(long)]
     case: Option<u64>,
-    /// Faults: the longest pause of a user between two calls, in milliseconds.
+    /// Faults and move: the longest pause of a user between two calls, in milliseconds.
     #[arg(long, default_value_t = 60)]
     pause_ms: u64,
     /// Faults: size of each database server's disk, in MiB; 0: disks are not filled.
     #[arg(long, default_value_t = 2_048)]
     disk_mib: u64,
+    #[command(flatten)]
+    moves: moves::MovesArgs,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -132,6 +136,8 @@ enum Scenario {
     Regions,
     /// Users in several regions, random faults all the time, everything judged against the logs.
     Faults,
+    /// Users in several regions, shards that are moved one after the other, with faults if wanted, everything judged.
+    Move,
     /// Cases by chance of the whole API, judged by a plain graph in memory. On databases in memory unless --database names
     /// a server, or --cluster a cluster that runs.
     Model,
@@ -185,6 +191,7 @@ async fn run_all(command: &Command) -> Result<bool> {
     match &command.other {
         Some(Other::Matrix(matrix)) => run_matrix(matrix).await,
         None if matches!(command.soak.scenario, Scenario::Faults) => run_faults(&command.soak).await,
+        None if matches!(command.soak.scenario, Scenario::Move) => moves::run(&command.soak).await,
         None if matches!(command.soak.scenario, Scenario::Model) => run_model(&command.soak).await,
         None if matches!(command.soak.scenario, Scenario::Fuzz) => run_fuzz(&command.soak),
         None => Ok(run(&command.soak).await?.violation_count == 0),
@@ -302,11 +309,11 @@ async fn run_faults(command: &Soak) -> Result<bool> {
     if !summary.passed() {
         eprintln!(
             "seed {}: {} violations, failures {:?}, nothing checked for {:?}; repeat it: {}",
-            summary.seed,
-            summary.violation_count,
-            summary.failures,
-            summary.void(),
-            summary.replay
+            summary.findings.seed,
+            summary.findings.violation_count,
+            summary.findings.failures,
+            summary.findings.void(),
+            summary.findings.replay
         );
     }
     Ok(summary.passed())

@@ -1,0 +1,347 @@
+//! One move from its order to its end, whatever goes wrong: every error is followed by `tao shard resume`.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+
+use super::hurt::{heal, hurt};
+use super::order::{Lead, MoveFault, Order, Planned, lead};
+use super::probes::Seen;
+use super::sides::sides;
+use super::site::Site;
+use super::tool::{Halt, Status};
+use crate::scenarios::findings::Findings;
+use crate::scenarios::meter::Phase;
+
+/// Users and probes work so long before a move: what writes and reads take without one.
+const BEFORE: Duration = Duration::from_secs(3);
+/// A move must have come about so long after its last fault was over; a large shard takes longer, see [`limit`].
+const LIMIT: Duration = Duration::from_secs(180);
+/// What a copy is granted: a slow one, on a busy machine.
+const ROWS_PER_SECOND: u64 = 1_000;
+/// A worker that something else happens to stands still for so long.
+const STANDS: Duration = Duration::from_millis(1_000);
+/// How long that is held.
+const HOLD: Duration = Duration::from_millis(2_500);
+/// Between two tries.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Time between the retirement of the old side and its deletion.
+const GRACE: &str = "1s";
+
+/// What became of one move.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct MoveReport {
+    /// The shard.
+    pub shard: u16,
+    /// Where it was.
+    pub from: u16,
+    /// Where it was to go.
+    pub to: u16,
+    /// What went wrong, and at which step of the worker.
+    pub fault: Option<String>,
+    /// Whether the worker came to that step.
+    pub fault_happened: bool,
+    /// `finished`, `reversed`, `aborted`, or `stuck`.
+    pub outcome: &'static str,
+    /// From the order to the end.
+    pub seconds: f64,
+    /// Calls of `tao shard resume` that it took.
+    pub resumes: u64,
+    /// Exit codes of workers; -1: a signal.
+    pub exits: BTreeMap<i32, u64>,
+    /// Of the copy.
+    pub rows_copied: u64,
+    /// Of the copy.
+    pub bytes_copied: u64,
+    /// Of the copy, throttled or not.
+    pub rows_per_second: Option<f64>,
+    /// By the mover, and past it.
+    pub rows_compared: u64,
+    /// Of those.
+    pub rows_different: u64,
+    /// A few of them.
+    pub differences: Vec<String>,
+    /// Cutovers begun.
+    pub cutovers: u32,
+    /// Of those, taken back.
+    pub rollbacks: u32,
+    /// Copies begun anew.
+    pub recopies: u32,
+    /// Of each change of the owner: there, and perhaps back.
+    pub pauses: Vec<Pause>,
+    /// What the mover said last that went wrong.
+    pub error: Option<String>,
+}
+
+/// How long writes waited when the shard changed its owner. Milliseconds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Pause {
+    /// `there` or `back`.
+    pub way: &'static str,
+    /// What probes saw before the move.
+    pub before: Seen,
+    /// What they saw until the target served and all caches knew.
+    pub during: Seen,
+    /// What the rehearsal foretold.
+    pub predicted_ms: Option<f64>,
+    /// What the worker measured.
+    pub worker_ms: Option<f64>,
+    /// Where that time went.
+    pub parts: serde_json::Value,
+}
+
+/// A move on its way.
+pub(super) struct Journey<'a> {
+    pub(super) site: &'a mut Site,
+    pub(super) findings: &'a mut Findings,
+    pub(super) order: Order,
+    pub(super) report: MoveReport,
+}
+
+impl<'a> Journey<'a> {
+    pub(super) fn new(site: &'a mut Site, findings: &'a mut Findings, order: Order) -> Self {
+        let fault = order.fault.map(|planned| format!("{} at {}", planned.fault, planned.step.name()));
+        let report = MoveReport {
+            shard: order.shard.0,
+            from: order.from.0,
+            to: order.to.0,
+            fault,
+            outcome: "stuck",
+            ..MoveReport::default()
+        };
+        Self { site, findings, order, report }
+    }
+
+    /// All of it. Users and probes are at work; with [`Order::still`] they rest at its end.
+    ///
+    /// # Errors
+    /// It does not come about.
+    pub(super) async fn travel(&mut self) -> Result<()> {
+        let began = Instant::now();
+        let travelled = self.legs().await;
+        self.report.seconds = began.elapsed().as_secs_f64();
+        travelled.with_context(|| format!("shard {}, {:?}", self.order.shard, self.report.fault))
+    }
+
+    async fn legs(&mut self) -> Result<()> {
+        let (shard, to) = (self.order.shard.to_string(), self.order.to.to_string());
+        let way = self.order.fault.map(|planned| lead(planned.step));
+        let fault_of = |leg: Lead, order: &Order| order.fault.filter(|_| way == Some(leg));
+        self.site.probes.work(self.order.shard);
+        self.site.pass(BEFORE).await;
+        let there = ["move", &shard, "--to", &to, "--grace", GRACE];
+        let status = if way == Some(Lead::Rollback) {
+            self.rolled_back(&there).await?
+        } else {
+            let planned = fault_of(Lead::There, &self.order);
+            self.watched("there", &there, planned).await?
+        };
+        self.report.rows_copied = status.notes.rows_copied;
+        self.report.bytes_copied = status.notes.bytes_copied;
+        self.report.rows_per_second = status.rows_per_second;
+        if status.over {
+            self.report.outcome = "aborted";
+            return Ok(());
+        }
+        self.verify().await?;
+        if self.order.reverse || way == Some(Lead::Back) {
+            self.site.pass(BEFORE).await;
+            let planned = fault_of(Lead::Back, &self.order);
+            self.watched("back", &["reverse", &shard, "--take-over"], planned).await?;
+            self.verify().await?;
+        }
+        if self.order.still {
+            self.stand_still().await?;
+        }
+        let end = ["finalize", &shard, "--take-over", "--grace", GRACE];
+        let planned = fault_of(Lead::End, &self.order);
+        let status = self.leg(&end, planned).await?;
+        self.report.outcome = match (status.state.as_str(), status.serving == self.order.to) {
+            ("FINALIZED", true) => "finished",
+            ("FINALIZED", false) => "reversed",
+            _ => bail!("shard {shard} is {} after finalize", status.state),
+        };
+        Ok(())
+    }
+
+    /// A change of the owner, with what probes see of it.
+    async fn watched(
+        &mut self,
+        way: &'static str,
+        args: &[&str],
+        planned: Option<Planned>,
+    ) -> Result<Status> {
+        let before = self.site.probes.lap();
+        let phase = planned.map_or("move".to_owned(), |planned| planned.fault.to_string());
+        self.site.meter.enter(Phase::Fault(phase));
+        let status = self.leg(args, planned).await;
+        let during = self.site.probes.lap();
+        self.site.meter.enter(Phase::Quiet);
+        let status = status?;
+        self.report.pauses.push(Pause {
+            way,
+            before,
+            during,
+            predicted_ms: status.notes.predicted_ms,
+            worker_ms: status.notes.pause_ms,
+            parts: status.notes.pause.clone(),
+        });
+        Ok(status)
+    }
+
+    /// A first worker dies with the source fenced; the second one takes that back, and comes to the step.
+    async fn rolled_back(&mut self, there: &[&str]) -> Result<Status> {
+        let planned = self.order.fault.context("a rollback has a fault")?;
+        let step = tao_admin::shard::Step::Drained;
+        let before = self.site.probes.lap();
+        self.site.meter.enter(Phase::Fault("rollback".to_owned()));
+        let mut first = self.site.tool.start(there, Some(Halt { step, time: None }))?;
+        let fenced = first.halted(step, self.limit()).await?;
+        first.kill()?;
+        if !fenced {
+            bail!("the worker did not come to {}: {}", step.name(), first.last_words());
+        }
+        let shard = self.order.shard.to_string();
+        let status = self.leg(&["resume", &shard, "--take-over"], Some(planned)).await;
+        let during = self.site.probes.lap();
+        self.site.meter.enter(Phase::Quiet);
+        let status = status?;
+        let (predicted_ms, worker_ms) = (status.notes.predicted_ms, status.notes.pause_ms);
+        let parts = status.notes.pause.clone();
+        self.report.pauses.push(Pause { way: "there", before, during, predicted_ms, worker_ms, parts });
+        Ok(status)
+    }
+
+    /// One command, with a fault at a step or none, and `resume` until what it ordered has come about.
+    async fn leg(&mut self, args: &[&str], planned: Option<Planned>) -> Result<Status> {
+        let before = self.site.tool.status(self.order.shard).await?.map(|status| status.id);
+        let time = planned.and_then(|planned| (planned.fault != MoveFault::KillMover).then_some(STANDS));
+        let halt = planned.map(|planned| Halt { step: planned.step, time });
+        let mut worker = self.site.tool.start(args, halt)?;
+        if let Some(planned) = planned
+            && worker.halted(planned.step, self.limit()).await?
+        {
+            self.report.fault_happened = true;
+            let what = format!("{} at {}", planned.fault, planned.step.name());
+            self.site.progress.say(&format!("shard {}: {what}", self.order.shard));
+            if planned.fault == MoveFault::KillMover {
+                worker.kill()?;
+            } else {
+                let injected = hurt(&mut self.site.stage, &self.order, planned.fault).await;
+                let injected = injected.with_context(|| what.clone())?;
+                self.site.pass(HOLD).await;
+                heal(&mut self.site.stage, injected).await.context(what)?;
+            }
+        }
+        let limit = self.limit();
+        let code = self.site.attend(&mut worker, limit).await?;
+        self.ended(code, &worker.last_words());
+        self.settle(args, before, code).await
+    }
+
+    /// Goes on with what a worker left, until it has come about.
+    async fn settle(&mut self, args: &[&str], before: Option<u64>, mut code: Option<i32>) -> Result<Status> {
+        let began = Instant::now();
+        let shard = self.order.shard.to_string();
+        let resume: &[&str] = &["resume", &shard, "--take-over"];
+        loop {
+            let status = self.site.tool.status(self.order.shard).await;
+            let mut next = resume;
+            let mut last = match status {
+                // Nothing was written down: it is ordered once more.
+                Ok(found) if args.first() == Some(&"move") && found.as_ref().map(|it| it.id) == before => {
+                    next = args;
+                    "nothing was ordered".to_owned()
+                }
+                Ok(Some(status)) => {
+                    self.note(&status);
+                    if status.settled() && code == Some(0) {
+                        return Ok(status);
+                    }
+                    format!("{}: {}", status.state, status.notes.error.unwrap_or_default())
+                }
+                Ok(None) => "there was never a move".to_owned(),
+                Err(error) => format!("{error:#}"),
+            };
+            if began.elapsed() > self.limit() {
+                bail!("not settled within {:?} of the last fault; {last}", self.limit());
+            }
+            tokio::time::sleep(AGAIN).await;
+            let mut worker = self.site.tool.start(next, None)?;
+            self.report.resumes += 1;
+            let limit = self.limit();
+            code = self.site.attend(&mut worker, limit).await?;
+            last.push_str(&worker.last_words());
+            self.ended(code, &last);
+        }
+    }
+
+    /// Both sides are compared by the mover while they are written.
+    async fn verify(&mut self) -> Result<()> {
+        let shard = self.order.shard.to_string();
+        let began = Instant::now();
+        loop {
+            let mut worker = self.site.tool.start(&["verify", &shard, "--take-over"], None)?;
+            let limit = self.limit();
+            let code = self.site.attend(&mut worker, limit).await?;
+            let status = self.site.tool.status(self.order.shard).await?.context("a move")?;
+            let notes = &status.notes;
+            if code == Some(0) || notes.rows_different > 0 {
+                self.report.rows_compared += notes.rows_compared;
+                self.differ(notes.rows_different, &notes.differences);
+                return Ok(());
+            }
+            self.ended(code, &worker.last_words());
+            if began.elapsed() > self.limit() {
+                bail!("not compared within {:?}: {}", self.limit(), worker.last_words());
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Nobody works any more; the window is judged, the stream back runs to its end, and both sides are compared past the mover.
+    async fn stand_still(&mut self) -> Result<()> {
+        self.site.judge(self.findings).await?;
+        self.verify().await?;
+        let status = self.site.tool.status(self.order.shard).await?.context("a move")?;
+        let found = sides(&self.site.stage, self.order.shard, status.target, status.source).await?;
+        self.report.rows_compared += found.rows;
+        self.differ(found.different, &found.named);
+        Ok(())
+    }
+
+    fn differ(&mut self, rows: u64, named: &[String]) {
+        self.report.rows_different += rows;
+        self.report.differences.extend(named.iter().cloned());
+        if rows > 0 {
+            let text = format!("shard {}: {rows} rows differ: {}", self.order.shard, named.join(", "));
+            self.findings.fails(text, &self.site.progress);
+        }
+    }
+
+    fn ended(&mut self, code: Option<i32>, words: &str) {
+        *self.report.exits.entry(code.unwrap_or(-1)).or_default() += 1;
+        if code != Some(0) {
+            self.site.progress.say(&format!("shard {}: exit {code:?}: {words}", self.order.shard));
+        }
+    }
+
+    fn note(&mut self, status: &Status) {
+        let notes = &status.notes;
+        self.report.cutovers = self.report.cutovers.max(notes.cutovers);
+        self.report.rollbacks = self.report.rollbacks.max(notes.rollbacks);
+        self.report.recopies = self.report.recopies.max(notes.recopies);
+        if notes.error.is_some() {
+            self.report.error.clone_from(&notes.error);
+        }
+    }
+
+    /// How long a leg may take.
+    fn limit(&self) -> Duration {
+        let rows =
+            self.site.loaded.filter(|(shard, _)| *shard == self.order.shard).map_or(0, |(_, rows)| rows);
+        LIMIT + Duration::from_secs(rows / ROWS_PER_SECOND)
+    }
+}

@@ -1,0 +1,206 @@
+//! `tao shard …` as processes of their own, and what they say of a move.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+use tao_admin::shard::Step;
+use tao_schema::ids::{HostGroupId, ShardId};
+
+use crate::binaries::{run_tao, tao};
+use crate::process::Process;
+use crate::regions::Regions;
+
+/// Between two looks at a process.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Calls `tao shard`.
+pub(super) struct Tool {
+    topology: PathBuf,
+    folder: PathBuf,
+    calls: u32,
+}
+
+/// A running `tao shard …`. Killed when dropped.
+pub(super) struct Worker {
+    process: Process,
+    log: PathBuf,
+}
+
+/// Where a worker stands still: until it is killed, or for a time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Halt {
+    /// At which step, the first time that it comes.
+    pub(super) step: Step,
+    /// `None`: for ever.
+    pub(super) time: Option<Duration>,
+}
+
+/// What `tao shard status -o json` says, as far as it is used here.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Status {
+    pub(super) id: u64,
+    pub(super) state: String,
+    pub(super) over: bool,
+    pub(super) home: HostGroupId,
+    pub(super) source: HostGroupId,
+    pub(super) target: HostGroupId,
+    pub(super) serving: HostGroupId,
+    pub(super) rows_per_second: Option<f64>,
+    pub(super) orders: Orders,
+    pub(super) notes: Notes,
+}
+
+/// Part of [`Status`].
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Orders {
+    goal: String,
+    finalize: bool,
+}
+
+/// Part of [`Status`].
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Notes {
+    pub(super) rows_copied: u64,
+    pub(super) bytes_copied: u64,
+    pub(super) rows_compared: u64,
+    pub(super) rows_different: u64,
+    pub(super) differences: Vec<String>,
+    pub(super) predicted_ms: Option<f64>,
+    pub(super) pause_ms: Option<f64>,
+    pub(super) pause: serde_json::Value,
+    pub(super) cutovers: u32,
+    pub(super) rollbacks: u32,
+    pub(super) recopies: u32,
+    pub(super) error: Option<String>,
+}
+
+impl Tool {
+    pub(super) fn new(cluster: &Regions) -> Self {
+        Self { topology: cluster.topology_file.clone(), folder: cluster.folder().to_owned(), calls: 0 }
+    }
+
+    /// Starts `tao shard ARGS`.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub(super) fn start(&mut self, args: &[&str], halt: Option<Halt>) -> Result<Worker> {
+        self.calls += 1;
+        let log = self.folder.join(format!("tao-shard-{}.log", self.calls));
+        let topology = self.topology.display().to_string();
+        let args = [&["--cluster", topology.as_str(), "--output", "json", "shard"], args].concat();
+        let time = halt.and_then(|halt| halt.time).map(|time| time.as_millis().to_string());
+        let mut environment: Vec<(&str, &Path)> = Vec::new();
+        if let Some(halt) = halt {
+            environment.push(("TAO_MOVE_WAITS_AT", Path::new(halt.step.name())));
+        }
+        if let Some(time) = &time {
+            environment.push(("TAO_MOVE_WAITS_MS", Path::new(time)));
+        }
+        let process = Process::start_with("tao shard", &tao()?, &args, &log, &environment)?;
+        Ok(Worker { process, log })
+    }
+
+    /// How the newest move of a shard is; `None`: there was never any.
+    ///
+    /// # Errors
+    /// Nobody says.
+    pub(super) async fn status(&self, shard: ShardId) -> Result<Option<Status>> {
+        let (topology, text) = (self.topology.clone(), shard.to_string());
+        let ask = move || run_tao(&topology, &["shard", "status", &text]);
+        let (code, data, talk) = tokio::task::spawn_blocking(ask).await??;
+        if code == 1 && talk.contains("was never moved") {
+            return Ok(None);
+        }
+        ensure!(code == 0, "tao shard status {shard} ended with {code}: {talk}");
+        Ok(Some(serde_json::from_value(data).context("the status of a move")?))
+    }
+}
+
+impl Status {
+    /// Whether what was ordered has come about: nobody needs to work on it.
+    pub(super) fn settled(&self) -> bool {
+        let stays = self.state == "REVERSIBLE" && !self.orders.finalize;
+        self.over
+            || stays && self.orders.goal == "there" && self.serving != self.home
+            || stays && self.orders.goal == "back" && self.serving == self.home
+    }
+}
+
+impl Worker {
+    /// What it has said.
+    ///
+    /// # Errors
+    /// Its log can't be read.
+    pub(super) fn said(&self) -> Result<String> {
+        std::fs::read_to_string(&self.log).with_context(|| self.log.display().to_string())
+    }
+
+    /// The last line of that, for reports.
+    pub(super) fn last_words(&self) -> String {
+        self.said().ok().and_then(|said| said.lines().last().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// Waits until it stands still at a step. Whether it does: it may end before.
+    ///
+    /// # Errors
+    /// Neither within the limit.
+    pub(super) async fn halted(&mut self, step: Step, limit: Duration) -> Result<bool> {
+        let (began, words) = (Instant::now(), format!("waits at {}", step.name()));
+        loop {
+            // Asked first: a worker that ended has said everything.
+            let ended = self.process.exit_code()?.is_some();
+            if self.said()?.lines().any(|line| line == words) {
+                return Ok(true);
+            }
+            if ended {
+                return Ok(false);
+            }
+            ensure!(
+                began.elapsed() < limit,
+                "not at {} within {limit:?}: {}",
+                step.name(),
+                self.last_words()
+            );
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Its exit code, once it has ended.
+    ///
+    /// # Errors
+    /// Its state can't be read.
+    pub(super) fn ended(&mut self) -> Result<Option<i32>> {
+        self.process.exit_code()
+    }
+
+    /// kill -9, if it runs.
+    ///
+    /// # Errors
+    /// It can't be killed.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        if self.process.exit_code()?.is_none() {
+            self.process.kill()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for its end: the exit code; `None`: it did not end in time, and was killed.
+    ///
+    /// # Errors
+    /// Its state can't be read.
+    pub(super) async fn end(&mut self, limit: Duration) -> Result<Option<i32>> {
+        let began = Instant::now();
+        loop {
+            if let Some(code) = self.ended()? {
+                return Ok(Some(code));
+            }
+            if began.elapsed() > limit {
+                self.kill()?;
+                return Ok(None);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
