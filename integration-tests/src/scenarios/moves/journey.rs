@@ -9,10 +9,12 @@ use serde::Serialize;
 use super::hurt::{heal, hurt};
 use super::order::{Lead, MoveFault, Order, Planned, lead};
 use super::probes::Seen;
-use super::sides::sides;
+use super::sides::{left_behind, owners, sides};
 use super::site::Site;
 use super::tool::{Halt, Status};
+use crate::history::{Invariant, Judgement, Violation};
 use crate::scenarios::findings::Findings;
+use crate::scenarios::liveness;
 use crate::scenarios::meter::Phase;
 
 /// Users and probes work so long before a move: what writes and reads take without one.
@@ -131,6 +133,7 @@ impl<'a> Journey<'a> {
         let fault_of = |leg: Lead, order: &Order| order.fault.filter(|_| way == Some(leg));
         self.site.probes.work(self.order.shard);
         self.site.pass(BEFORE).await;
+        self.site.baseline();
         let there = ["move", &shard, "--to", &to, "--grace", GRACE];
         let status = if way == Some(Lead::Rollback) {
             self.rolled_back(&there).await?
@@ -163,6 +166,11 @@ impl<'a> Journey<'a> {
             ("FINALIZED", false) => "reversed",
             _ => bail!("shard {shard} is {} after finalize", status.state),
         };
+        self.one_owner().await?;
+        let left = left_behind(&self.site.stage, self.order.shard, status.source).await?;
+        self.sees(left == 0, 1, || {
+            format!("host group {} still has {left} rows of shard {shard}", status.source)
+        });
         Ok(())
     }
 
@@ -177,17 +185,8 @@ impl<'a> Journey<'a> {
         let phase = planned.map_or("move".to_owned(), |planned| planned.fault.to_string());
         self.site.meter.enter(Phase::Fault(phase));
         let status = self.leg(args, planned).await;
-        let during = self.site.probes.lap();
-        self.site.meter.enter(Phase::Quiet);
         let status = status?;
-        self.report.pauses.push(Pause {
-            way,
-            before,
-            during,
-            predicted_ms: status.notes.predicted_ms,
-            worker_ms: status.notes.pause_ms,
-            parts: status.notes.pause.clone(),
-        });
+        self.arrived(way, before, &status).await?;
         Ok(status)
     }
 
@@ -205,13 +204,55 @@ impl<'a> Journey<'a> {
         }
         let shard = self.order.shard.to_string();
         let status = self.leg(&["resume", &shard, "--take-over"], Some(planned)).await;
-        let during = self.site.probes.lap();
-        self.site.meter.enter(Phase::Quiet);
         let status = status?;
-        let (predicted_ms, worker_ms) = (status.notes.predicted_ms, status.notes.pause_ms);
-        let parts = status.notes.pause.clone();
-        self.report.pauses.push(Pause { way: "there", before, during, predicted_ms, worker_ms, parts });
+        self.arrived("there", before, &status).await?;
         Ok(status)
+    }
+
+    /// The shard has another owner: one, whom the topology names; and users are served as before.
+    async fn arrived(&mut self, way: &'static str, before: Seen, status: &Status) -> Result<()> {
+        let (healed, during) = (Instant::now(), self.site.probes.lap());
+        self.report.pauses.push(Pause {
+            way,
+            before,
+            during,
+            predicted_ms: status.notes.predicted_ms,
+            worker_ms: status.notes.pause_ms,
+            parts: status.notes.pause.clone(),
+        });
+        self.one_owner().await?;
+        self.site.meter.enter(Phase::Recovery);
+        let baseline = self.site.baseline();
+        let recovery = liveness::recovery(&self.site.meter, healed, &baseline).await;
+        let what = format!("the move of shard {} ({:?})", self.order.shard, self.report.fault);
+        self.findings.absorb(liveness::judge(&recovery, &what, &baseline), &self.site.progress);
+        self.site.meter.enter(Phase::Quiet);
+        Ok(())
+    }
+
+    async fn one_owner(&mut self) -> Result<()> {
+        let shard = self.order.shard;
+        let named = self.site.stage.topology().await?.assignment(shard).context("a shard of the cluster")?;
+        let serve = owners(&self.site.stage, shard).await?;
+        let right = serve == [(named.host_group, named.epoch)];
+        self.sees(right, 1, || {
+            let (group, epoch) = (named.host_group, named.epoch);
+            format!(
+                "shard {shard} is served by {serve:?}; the topology says host group {group}, epoch {epoch}"
+            )
+        });
+        Ok(())
+    }
+
+    /// A fact of I7, or so many.
+    fn sees(&mut self, right: bool, facts: u64, message: impl FnOnce() -> String) {
+        let mut judgement = Judgement::default();
+        judgement.count(Invariant::I7, facts);
+        if !right {
+            let violation = Violation { invariant: Invariant::I7, message: message(), slice: Vec::new() };
+            judgement.blame(violation);
+        }
+        self.findings.absorb(judgement, &self.site.progress);
     }
 
     /// One command, with a fault at a step or none, and `resume` until what it ordered has come about.
@@ -289,8 +330,7 @@ impl<'a> Journey<'a> {
             let status = self.site.tool.status(self.order.shard).await?.context("a move")?;
             let notes = &status.notes;
             if code == Some(0) || notes.rows_different > 0 {
-                self.report.rows_compared += notes.rows_compared;
-                self.differ(notes.rows_different, &notes.differences);
+                self.compared(notes.rows_compared, notes.rows_different, &notes.differences);
                 return Ok(());
             }
             self.ended(code, &worker.last_words());
@@ -307,18 +347,18 @@ impl<'a> Journey<'a> {
         self.verify().await?;
         let status = self.site.tool.status(self.order.shard).await?.context("a move")?;
         let found = sides(&self.site.stage, self.order.shard, status.target, status.source).await?;
-        self.report.rows_compared += found.rows;
-        self.differ(found.different, &found.named);
+        self.compared(found.rows, found.different, &found.named);
         Ok(())
     }
 
-    fn differ(&mut self, rows: u64, named: &[String]) {
-        self.report.rows_different += rows;
+    fn compared(&mut self, rows: u64, different: u64, named: &[String]) {
+        self.report.rows_compared += rows;
+        self.report.rows_different += different;
         self.report.differences.extend(named.iter().cloned());
-        if rows > 0 {
-            let text = format!("shard {}: {rows} rows differ: {}", self.order.shard, named.join(", "));
-            self.findings.fails(text, &self.site.progress);
-        }
+        let shard = self.order.shard;
+        self.sees(different == 0, rows, || {
+            format!("shard {shard}: {different} of {rows} rows differ: {}", named.join(", "))
+        });
     }
 
     fn ended(&mut self, code: Option<i32>, words: &str) {

@@ -1,7 +1,8 @@
-//! The two sides of a move that nobody writes to, compared row by row, past the mover.
+//! What the servers hold of a shard, past the mover: who serves it (I7), what is left behind, and both sides compared row by row.
 
 use anyhow::{Context as _, Result, ensure};
-use tao_schema::ids::{HostGroupId, ShardId};
+use tao_schema::ids::{Epoch, HostGroupId, ShardId};
+use tao_schema::rows::ShardState;
 use tao_shard_store::moves::{Copied, PageLimit, ShardMover, compare};
 use tao_shard_store::mysql::{MySqlStore, Options};
 
@@ -46,6 +47,29 @@ pub(super) async fn sides(
         from = here.to;
     }
     Ok(found)
+}
+
+/// The host groups whose primaries would take writes of a shard, with the epoch of each.
+///
+/// # Errors
+/// One of them does not answer.
+pub(super) async fn owners(stage: &Stage, shard: ShardId) -> Result<Vec<(HostGroupId, Epoch)>> {
+    let groups: Vec<HostGroupId> =
+        stage.cluster.topology().host_groups.iter().map(|group| group.id).collect();
+    let mut owners = Vec::new();
+    for group in groups {
+        let row = open(stage, group).await?.shard_moves(shard).await?.row;
+        owners.extend(row.filter(|row| row.state == ShardState::Serving).map(|row| (group, row.epoch)));
+    }
+    Ok(owners)
+}
+
+/// How many rows the primary of a host group holds of a shard.
+///
+/// # Errors
+/// It does not answer.
+pub(super) async fn left_behind(stage: &Stage, shard: ShardId, group: HostGroupId) -> Result<u64> {
+    Ok(open(stage, group).await?.rows_of_range(shard).await?.total())
 }
 
 async fn open(stage: &Stage, group: HostGroupId) -> Result<MySqlStore> {

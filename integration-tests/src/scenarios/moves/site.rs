@@ -15,7 +15,7 @@ use super::tool::{Tool, Worker};
 use crate::history::{Invariant, Violation};
 use crate::regions::{Links, RegionsOptions};
 use crate::scenarios::findings::Findings;
-use crate::scenarios::meter::{Meter, Phase};
+use crate::scenarios::meter::{Meter, Phase, Window};
 use crate::scenarios::progress::Progress;
 use crate::scenarios::sampling::Samples;
 use crate::scenarios::stage::Stage;
@@ -23,6 +23,8 @@ use crate::scenarios::workload::{Workload, WorkloadOptions};
 
 /// Probes of each region.
 const PROBES: u32 = 2;
+/// How long users are watched for what they get without a move.
+const BASELINE: Duration = Duration::from_secs(2);
 /// Between two looks at memory and files.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -38,6 +40,7 @@ pub(super) struct Site {
     /// Rows that one shard was given, and which.
     pub(super) loaded: Option<(ShardId, u64)>,
     users: Workload,
+    baseline: Window,
     began: Instant,
     looked: Instant,
 }
@@ -96,9 +99,20 @@ impl Site {
             random,
             loaded,
             users,
+            baseline: Window::default(),
             began,
             looked: began,
         })
+    }
+
+    /// What users get without a move: taken once, the first time that it is asked for, of the last seconds before.
+    pub(super) fn baseline(&mut self) -> Window {
+        if self.baseline.calls == 0
+            && let Some(moment) = Instant::now().checked_sub(BASELINE)
+        {
+            self.baseline = self.meter.window(moment);
+        }
+        self.baseline
     }
 
     /// Waits for a worker's end, and looks at memory and files meanwhile.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::MovesOptions;
 use super::journey::{MoveReport, Pause};
+use crate::history::Invariant;
 use crate::scenarios::findings::Findings;
 use crate::scenarios::meter::{Availability, Figures};
 use crate::scenarios::sampling::Flatness;
@@ -132,7 +133,8 @@ impl MovesSummary {
     /// Whether shards moved, everything was judged, nothing is wrong, and the run itself did what it should.
     pub fn passed(&self) -> bool {
         let moved = self.moves.finished + self.moves.reversed > 0;
-        moved && self.moves.stuck == 0 && self.moves.rows_different == 0 && self.findings.passed()
+        let looked = self.findings.checked.contains_key(&Invariant::I7);
+        moved && looked && self.moves.stuck == 0 && self.moves.rows_different == 0 && self.findings.passed()
     }
 
     pub(super) fn add(&mut self, report: MoveReport) {

@@ -187,7 +187,6 @@ async fn make(
     let to = topology.host_groups[(at + 1) % topology.host_groups.len()].id;
     let reverse = lead(planned.step) == Lead::Back;
     let order = Order { shard, from, to, reverse, still: true, fault: Some(planned) };
-    let failures = findings.failures.len();
     let mut journey = Journey::new(site, findings, order);
     let travelled = journey.travel().await;
     cell.report = journey.report;
@@ -195,8 +194,5 @@ async fn make(
     travelled?;
     ensure!(cell.report.fault_happened, "the worker did not come to {}", planned.step.name());
     ensure!(cell.report.outcome != "aborted", "the move was given up: {:?}", cell.report.error);
-    // Rows that differ are told as failures of the run.
-    let differs = findings.failures.split_off(failures);
-    ensure!(differs.is_empty(), "{}", differs.join("; "));
     site.check(findings).await
 }
