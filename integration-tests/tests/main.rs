@@ -14,6 +14,7 @@ mod history;
 mod life;
 mod lossless;
 mod model;
+mod moves;
 mod observe;
 mod regions;
 mod scenarios;

@@ -15,7 +15,7 @@ use super::tool::{Halt, Status};
 use crate::history::{Invariant, Judgement, Violation};
 use crate::scenarios::findings::Findings;
 use crate::scenarios::liveness;
-use crate::scenarios::meter::Phase;
+use crate::scenarios::meter::{Phase, Window};
 
 /// Users and probes work so long before a move: what writes and reads take without one.
 const BEFORE: Duration = Duration::from_secs(3);
@@ -133,7 +133,6 @@ impl<'a> Journey<'a> {
         let fault_of = |leg: Lead, order: &Order| order.fault.filter(|_| way == Some(leg));
         self.site.probes.work(self.order.shard);
         self.site.pass(BEFORE).await;
-        self.site.baseline();
         let there = ["move", &shard, "--to", &to, "--grace", GRACE];
         let status = if way == Some(Lead::Rollback) {
             self.rolled_back(&there).await?
@@ -181,7 +180,7 @@ impl<'a> Journey<'a> {
         args: &[&str],
         planned: Option<Planned>,
     ) -> Result<Status> {
-        let before = self.site.probes.lap();
+        let before = (self.site.probes.lap(), self.site.baseline());
         let phase = planned.map_or("move".to_owned(), |planned| planned.fault.to_string());
         self.site.meter.enter(Phase::Fault(phase));
         let status = self.leg(args, planned).await;
@@ -194,7 +193,7 @@ impl<'a> Journey<'a> {
     async fn rolled_back(&mut self, there: &[&str]) -> Result<Status> {
         let planned = self.order.fault.context("a rollback has a fault")?;
         let step = tao_admin::shard::Step::Drained;
-        let before = self.site.probes.lap();
+        let before = (self.site.probes.lap(), self.site.baseline());
         self.site.meter.enter(Phase::Fault("rollback".to_owned()));
         let mut first = self.site.tool.start(there, Some(Halt { step, time: None }))?;
         let fenced = first.halted(step, self.limit()).await?;
@@ -210,7 +209,12 @@ impl<'a> Journey<'a> {
     }
 
     /// The shard has another owner: one, whom the topology names; and users are served as before.
-    async fn arrived(&mut self, way: &'static str, before: Seen, status: &Status) -> Result<()> {
+    async fn arrived(
+        &mut self,
+        way: &'static str,
+        (before, baseline): (Seen, Window),
+        status: &Status,
+    ) -> Result<()> {
         let (healed, during) = (Instant::now(), self.site.probes.lap());
         self.report.pauses.push(Pause {
             way,
@@ -222,7 +226,6 @@ impl<'a> Journey<'a> {
         });
         self.one_owner().await?;
         self.site.meter.enter(Phase::Recovery);
-        let baseline = self.site.baseline();
         let recovery = liveness::recovery(&self.site.meter, healed, &baseline).await;
         let what = format!("the move of shard {} ({:?})", self.order.shard, self.report.fault);
         self.findings.absorb(liveness::judge(&recovery, &what, &baseline), &self.site.progress);

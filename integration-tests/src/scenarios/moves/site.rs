@@ -23,7 +23,7 @@ use crate::scenarios::workload::{Workload, WorkloadOptions};
 
 /// Probes of each region.
 const PROBES: u32 = 2;
-/// How long users are watched for what they get without a move.
+/// How long users are watched for what they get before a move.
 const BASELINE: Duration = Duration::from_secs(2);
 /// Between two looks at memory and files.
 const LOOK: Duration = Duration::from_secs(2);
@@ -40,7 +40,6 @@ pub(super) struct Site {
     /// Rows that one shard was given, and which.
     pub(super) loaded: Option<(ShardId, u64)>,
     users: Workload,
-    baseline: Window,
     began: Instant,
     looked: Instant,
 }
@@ -99,20 +98,15 @@ impl Site {
             random,
             loaded,
             users,
-            baseline: Window::default(),
             began,
             looked: began,
         })
     }
 
-    /// What users get without a move: taken once, the first time that it is asked for, of the last seconds before.
-    pub(super) fn baseline(&mut self) -> Window {
-        if self.baseline.calls == 0
-            && let Some(moment) = Instant::now().checked_sub(BASELINE)
-        {
-            self.baseline = self.meter.window(moment);
-        }
-        self.baseline
+    /// What users got in the last seconds.
+    pub(super) fn baseline(&self) -> Window {
+        let moment = Instant::now().checked_sub(BASELINE);
+        moment.map(|moment| self.meter.window(moment)).unwrap_or_default()
     }
 
     /// Waits for a worker's end, and looks at memory and files meanwhile.
@@ -169,7 +163,7 @@ impl Site {
     ///
     /// # Errors
     /// A region does not come to the present, or can't be asked.
-    pub(super) async fn check(&mut self, findings: &mut Findings) -> Result<()> {
+    pub(super) async fn check(&self, findings: &mut Findings) -> Result<()> {
         let checked = self.stage.check().await?;
         findings.absorb(checked, &self.progress);
         self.progress.say(&format!(
