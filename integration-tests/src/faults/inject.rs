@@ -173,7 +173,11 @@ impl Regions {
     async fn empty_disk(&mut self, index: usize, was_primary: bool) -> Result<()> {
         self.servers.fleet()?.empty_disk(index).await?;
         if self.servers.is_running(index) {
-            return Ok(());
+            // A replica whose applier found no room stays stopped until somebody starts it again (MariaDB, error 1114).
+            return match self.is_primary(index).await? {
+                true => Ok(()),
+                false => self.servers.start_replication(index).await,
+            };
         }
         // A server may end when it can't write its log.
         self.start_server(index, was_primary).await
