@@ -194,6 +194,11 @@ impl Worker<'_> {
 
     /// The stream back, while the target serves: `Finished` when the goal is reached and nobody is to stay.
     pub(super) async fn follow(&mut self, sight: &Sight) -> Done<Next> {
+        if self.entry.at.state != MoveState::Reversible {
+            // The worker that began the stream back did not live to say so.
+            self.notes.error = None;
+            self.note_state(MoveState::Reversible).await?;
+        }
         if self.notes.reverse_broken.is_some() && !self.wants_verification() {
             return if self.stays() { self.wait_for_orders().await } else { Ok(Next::Finished) };
         }

@@ -11,7 +11,10 @@ async fn dies_and_goes_on(bench: &Bench, step: Step) -> bool {
     let first = bench.run(&dies).await;
     assert_eq!(first.is_err(), dies.died(), "{step:?}: {first:?}");
     if dies.died() {
-        bench.run(&Quiet).await.unwrap_or_else(|error| panic!("after {step:?}: {error}"));
+        let status = bench.run(&Quiet).await.unwrap_or_else(|error| panic!("after {step:?}: {error}"));
+        // Also where nothing but the note was left to do.
+        let settled = ["REVERSIBLE", "FINALIZED", "ABORTED"];
+        assert!(settled.contains(&status.state.as_str()), "{step:?}: {status:?}");
     }
     dies.died()
 }
