@@ -14,7 +14,7 @@ async fn dies_and_goes_on(bench: &Bench, step: Step) -> bool {
         let status = bench.run(&Quiet).await.unwrap_or_else(|error| panic!("after {step:?}: {error}"));
         // Also where nothing but the note was left to do.
         let settled = ["REVERSIBLE", "FINALIZED", "ABORTED"];
-        assert!(settled.contains(&status.state.as_str()), "{step:?}: {status:?}");
+        assert!(settled.contains(&status.state), "{step:?}: {status:?}");
     }
     dies.died()
 }
