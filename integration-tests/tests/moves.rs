@@ -61,14 +61,17 @@ async fn a_shard_moves_while_it_is_used() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mover_that_is_killed_in_the_cutover_is_replaced() {
     let binary = fleet::test_servers().unwrap().pop().unwrap();
-    let part =
-        moves::TableOptions { steps: vec!["after-fence".to_owned()], killed: vec!["mover".to_owned()] };
+    let part = moves::TableOptions {
+        steps: vec!["after-fence".to_owned()],
+        killed: vec!["mover".to_owned()],
+        markdown: None,
+    };
     let report = moves::table(&one_move(binary, 5), &part).await.unwrap();
     clean(&report.findings);
     assert_eq!(report.cells.len(), 1);
     let found = &report.cells[0].report;
     assert!(found.fault_happened && found.outcome == "finished", "{:?}", report.cells[0]);
-    assert!(found.rollbacks > 0 && found.rows_different == 0, "{found:?}");
+    assert!(found.way.rollbacks > 0 && found.rows_different == 0, "{found:?}");
     let table = report.markdown();
     assert!(table.contains("| `after-fence` |"), "{table}");
 }

@@ -76,9 +76,7 @@ fn a_living_process_has_memory_and_files() {
 fn the_matrix_has_all_of_its_cells() {
     let names: BTreeSet<String> = CELLS.iter().map(|cell| cell.name()).collect();
     assert_eq!(names.len(), 59, "no cell is there twice");
-    let not_run = CELLS.iter().filter(|cell| matches!(cell.how, How::Not(_)));
-    let components: BTreeSet<Component> = not_run.map(|cell| cell.component).collect();
-    assert_eq!(components, BTreeSet::from([Component::Migrator]), "all others are run");
+    assert!(!CELLS.iter().any(|cell| matches!(cell.how, How::Not(_))), "all of them are run");
     for cell in &CELLS {
         match cell.how {
             How::Ways(ways) => {

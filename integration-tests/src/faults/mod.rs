@@ -39,5 +39,6 @@ pub use self::network::{FaultId, Network};
 pub use self::place::{Ends, Flow, Place};
 pub use self::runner::{Report, Step, run};
 pub use self::schedule::{Planned, Schedule, ScheduleOptions};
+pub(crate) use self::signals::{Paused, Victim};
 
 pub(crate) use self::clock::Clocks;

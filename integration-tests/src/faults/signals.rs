@@ -14,11 +14,11 @@ const TURN: Duration = Duration::from_millis(5);
 
 /// A process that is signalled; never another one that got its number.
 #[derive(Clone, Debug)]
-pub(super) struct Victim(Arc<OwnedFd>);
+pub(crate) struct Victim(Arc<OwnedFd>);
 
 /// A process that is stopped, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Paused(Victim);
+pub(crate) struct Paused(Victim);
 
 /// A process that is stopped most of the time, until this is dropped.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Slowed(JoinHandle<()>);
 
 impl Victim {
     /// The process that has this number now.
-    pub(super) fn of(pid: u32) -> Result<Self> {
+    pub(crate) fn of(pid: u32) -> Result<Self> {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("a process id")?;
         let handle = pidfd_open(pid, PidfdFlags::empty()).context("the process is gone")?;
         Ok(Self(Arc::new(handle)))
@@ -38,7 +38,7 @@ impl Victim {
 }
 
 impl Paused {
-    pub(super) fn new(victim: Victim) -> Result<Self> {
+    pub(crate) fn new(victim: Victim) -> Result<Self> {
         victim.send(Signal::STOP).context("stop")?;
         Ok(Self(victim))
     }

@@ -52,6 +52,11 @@ impl Findings {
         JUDGED.into_iter().filter(|invariant| !self.checked.contains_key(invariant)).collect()
     }
 
+    /// Violations of anything but I9: how quickly users were served says little on a machine with other work.
+    pub fn but_for_speed(&self) -> u64 {
+        self.violation_count - self.violated.get(&Invariant::I9).copied().unwrap_or(0)
+    }
+
     /// Adds what judges found.
     pub fn absorb(&mut self, judgement: Judgement, progress: &Progress) {
         for (invariant, facts) in judgement.checked {

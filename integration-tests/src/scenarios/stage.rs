@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use tao_schema::ids::{HostGroupId, ShardId};
 use tao_schema::topology::{ReplicationMode, Topology};
 use tao_shard_store::fleet::Fleet;
@@ -25,6 +25,8 @@ use crate::soak::Door;
 const LOGS_END: Duration = Duration::from_secs(60);
 /// Inverses that are on their way must have arrived within this.
 const OUTBOX_EMPTY: Duration = Duration::from_secs(30);
+/// More than a store keeps connections.
+const RECONNECTS: u32 = 40;
 /// Between two looks at what is on its way.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -88,6 +90,7 @@ impl Stage {
     /// # Errors
     /// A server does not answer.
     pub async fn open(&mut self) -> Result<()> {
+        self.reconnect().await?;
         // What nobody judges is forgotten, but for what may yet happen.
         self.carry(self.recorder.take());
         let masters = self.masters()?;
@@ -115,6 +118,7 @@ impl Stage {
     /// The logs or the tables can't be read.
     pub async fn close(&mut self) -> Result<Judgement> {
         let collector = self.collector.take().context("a window is open")?;
+        self.reconnect().await?;
         let tables = self.settled_tables().await?;
         let collected = collector.finish(LOGS_END).await.context("read the logs to their ends")?;
         let mut history = self.recorder.take();
@@ -227,6 +231,20 @@ impl Stage {
         let store: SharedDatabase = Arc::new(store);
         self.stores.insert(index, Arc::clone(&store));
         Ok(store)
+    }
+
+    /// A server that was killed left dead connections behind: they show, one by one, when they are used.
+    async fn reconnect(&mut self) -> Result<()> {
+        for index in 0..self.cluster.servers.places().count() {
+            let store = self.store(index).await?;
+            let mut tries = 1;
+            while let Err(error) = store.executed().await {
+                ensure!(tries < RECONNECTS, "server {index} does not answer: {error}");
+                tries += 1;
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        Ok(())
     }
 
     /// The tables of all shards, when nothing is on its way any more, or as they are after a time.

@@ -1,7 +1,7 @@
 //! `--scenario move`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a person who waits looks at")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -96,12 +96,15 @@ pub(super) async fn run(command: &Soak) -> Result<bool> {
     Ok(summary.passed())
 }
 
-async fn table(command: &Soak, options: &MovesOptions, path: &PathBuf) -> Result<bool> {
-    let part = TableOptions { steps: command.moves.steps.clone(), killed: command.moves.killed.clone() };
+async fn table(command: &Soak, options: &MovesOptions, path: &Path) -> Result<bool> {
+    let part = TableOptions {
+        steps: command.moves.steps.clone(),
+        killed: command.moves.killed.clone(),
+        markdown: Some(path.to_owned()),
+    };
     let report = moves::table(options, &part).await?;
     let text = report.markdown();
     println!("{text}");
-    std::fs::write(path, &text).with_context(|| path.display().to_string())?;
     if let Some(path) = &command.json {
         let json = serde_json::to_string_pretty(&report)?;
         std::fs::write(path, json).with_context(|| path.display().to_string())?;

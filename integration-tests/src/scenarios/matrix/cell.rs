@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::history::Invariant;
+pub use crate::scenarios::moves::MoverFault;
 
 /// What goes wrong: the rows of the matrix.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -152,6 +153,8 @@ pub enum Injection {
     Churn(Line),
     /// See there.
     Poison(Poison),
+    /// A shard is being moved to the first host group, from another one: begun, and brought back at the end.
+    Move(MoverFault),
 }
 
 /// One cell of the matrix.

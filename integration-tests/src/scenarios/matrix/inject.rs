@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use tao_admin::shard::Step;
+use tao_schema::ids::HostGroupId;
 use tokio::task::block_in_place;
 
 use super::cell::{Injection, Line, Poison, Process, Takeover, Way};
@@ -12,11 +14,25 @@ use super::poison::{self, Ground};
 use crate::faults::{Ends, Fault, FaultId, Flow, Impossible, Injected, LinkFault, Place};
 use crate::history::{Invariant, Judgement, Violation};
 use crate::regions::{Regions, region_name};
+use crate::scenarios::moves::escort::Escort;
 use crate::scenarios::stage::Stage;
 use crate::servers::resolve;
 
 /// A server whose disk was full looks for room once a minute.
 const ROOM_NOTICED: Duration = Duration::from_secs(90);
+/// Where a mover is when something happens.
+const STEPS: [Step; 8] = [
+    Step::Chunk,
+    Step::BeforeFence,
+    Step::AfterFence,
+    Step::Importing,
+    Step::Verifying,
+    Step::BeforeCommit,
+    Step::AfterCommit,
+    Step::Drained,
+];
+/// Why no mover stands still there.
+const NO_FAILPOINTS: &str = "`tao` was built without failpoints (--features integration-tests/failpoints)";
 /// How long a poison is given.
 const POISON: Duration = Duration::from_millis(1_500);
 
@@ -31,6 +47,7 @@ enum State {
     /// Resets, one after the other.
     Resets(Vec<Flow>, Vec<FaultId>),
     Churn(Churn),
+    Moving(Box<Escort>),
     /// It is over; what came of it.
     Over(Healed),
 }
@@ -54,6 +71,11 @@ pub(super) fn impossible(cluster: &Regions, way: &[Injection]) -> Result<Option<
                     return Ok(Some(why));
                 }
             }
+            Injection::Move(_) => {
+                if !cfg!(feature = "failpoints") {
+                    return Ok(Some(Impossible(NO_FAILPOINTS.to_owned())));
+                }
+            }
             Injection::Failover(_)
             | Injection::AbandonUsers
             | Injection::FreezeUsers
@@ -74,6 +96,12 @@ pub(super) fn impossible(cluster: &Regions, way: &[Injection]) -> Result<Option<
 impl Held {
     pub(super) async fn inject(injection: Injection, stage: &mut Stage, seed: u64) -> Result<Self> {
         let cast = Cast::of(&stage.cluster)?;
+        if let Injection::Move(fault) = injection {
+            let step = STEPS[usize::try_from(seed)? % STEPS.len()];
+            let groups = (HostGroupId(2), HostGroupId(1));
+            let escort = Escort::begin(stage, groups, step, fault).await?;
+            return Ok(Self { injection, state: State::Moving(Box::new(escort)) });
+        }
         let cluster = &mut stage.cluster;
         let state = match injection {
             Injection::Failover(takeover) => State::Over(failover(cluster, &cast, takeover).await?),
@@ -131,6 +159,7 @@ impl Held {
                     self.injection
                 );
             }
+            State::Moving(escort) => healed.judgement = escort.end(stage).await?,
             State::Over(over) => healed = over,
         }
         Ok(healed)
@@ -185,6 +214,7 @@ impl Cast {
             | Injection::Reset(_)
             | Injection::Failover(_)
             | Injection::Churn(_)
+            | Injection::Move(_)
             | Injection::Poison(_) => bail!("{injection:?} is not a fault of the cluster"),
         })
     }

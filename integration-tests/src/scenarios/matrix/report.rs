@@ -9,7 +9,9 @@ use super::cell::{Cell, How};
 use super::table::CELLS;
 use crate::history::{Invariant, Violation};
 
-/// What is judged in every cell. (I7 is the mover's, which there is not yet.)
+/// Ends of the names of cells in which a shard moves.
+const MOVER: &str = "/migrator";
+/// What is judged in every cell. I7, the mover's, is judged in those where a shard moves.
 pub const JUDGED: [Invariant; 8] = [
     Invariant::I1,
     Invariant::I2,
@@ -108,7 +110,7 @@ impl CellRun {
             Verdict::Impossible
         } else if self.broken.is_some() {
             Verdict::Broken
-        } else if JUDGED.iter().any(|invariant| self.checked.get(invariant).copied().unwrap_or(0) == 0) {
+        } else if !self.void().is_empty() {
             Verdict::Void
         } else {
             Verdict::Passed
@@ -204,6 +206,13 @@ impl CellRun {
         self.engine.split_whitespace().next().unwrap_or_default()
     }
 
+    /// Of what should have been judged, that of which nothing was.
+    fn void(&self) -> Vec<Invariant> {
+        let moves = self.cell.ends_with(MOVER).then_some(Invariant::I7);
+        let wanted = JUDGED.into_iter().chain(moves);
+        wanted.filter(|invariant| self.checked.get(invariant).copied().unwrap_or(0) == 0).collect()
+    }
+
     /// A paragraph on a run that did not pass.
     fn trouble(&self) -> String {
         let Self { cell, run, seed, engine, replay, .. } = self;
@@ -216,11 +225,7 @@ impl CellRun {
             let _infallible = write!(text, "\n  - not run to its end: {}", line(broken));
         }
         if self.verdict() == Verdict::Void {
-            let missing: Vec<String> = JUDGED
-                .iter()
-                .filter(|invariant| self.checked.get(invariant).copied().unwrap_or(0) == 0)
-                .map(|invariant| format!("{invariant:?}"))
-                .collect();
+            let missing: Vec<String> = self.void().iter().map(|invariant| format!("{invariant:?}")).collect();
             let _infallible = write!(text, "\n  - nothing checked for {}", missing.join(", "));
         }
         for violation in self.violations.iter().take(5) {
@@ -235,7 +240,7 @@ const HEAD: &str = "# Faults
 <!-- Written by `cargo xtask matrix --markdown docs/faults.md`. -->
 
 Every fault at every component, on real servers and processes, with users at work in two regions: inject, hold, heal,
-rest, judge. All invariants are judged in every cell (I1 to I9 as in `docs/tests.md`; I7 belongs to the mover); the one named is the
+rest, judge. All invariants are judged in every cell (I1 to I9 as in `docs/tests.md`; I7 where a shard moves); the one named is the
 one that the cell's likely trap would break. \"Checked\" counts single facts, by invariant; a run in which anything was not
 checked is void, not passed. \"Back after\" is the longest time from the end of a fault until calls were answered as before
 it (I9: at most 10 s). A run is repeated with `cargo xtask matrix --cells CELL --times 1 --seed SEED --database ENGINE`.

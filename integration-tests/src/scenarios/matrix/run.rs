@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tao_schema::topology::ReplicationMode;
 
-use super::cell::{Cell, Fault, How, Injection, Poison};
+use super::cell::{Cell, Fault, How, Injection, MoverFault, Poison};
 use super::inject::{self, Held};
 use super::report::{CellRun, MatrixReport, Verdict};
 use super::table::CELLS;
@@ -34,7 +34,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// A disk of each database server, in memory, so that it can get full.
 const DISK_BYTES: u64 = 1 << 30;
 /// A cell that takes longer than this is broken.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(300);
 /// Calls that a cell must have answered, or it is void (I9).
 const LEAST_OPERATIONS: u64 = 150;
 
@@ -230,7 +230,11 @@ async fn play(
     found.baseline_p99_ms = baseline.p99_ms;
 
     let unreadable = way.iter().any(|injection| {
-        matches!(injection, Injection::Poison(Poison::RowWithoutVersion | Poison::Definition))
+        matches!(
+            injection,
+            Injection::Poison(Poison::RowWithoutVersion | Poison::Definition)
+                | Injection::Move(MoverFault::Mislead)
+        )
     });
     if unreadable {
         // The log can't be followed over this: judged is what is before and what is behind it.

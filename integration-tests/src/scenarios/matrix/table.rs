@@ -1,12 +1,12 @@
 //! The matrix itself: ten faults, six components, 59 cells. (An application has no disk that the tier could fill.)
 // tidy: long because it is one table
 
-use super::cell::{Cell, Component, Fault, How, Injection, Line, Poison, Process, Takeover, Way};
+use super::cell::{Cell, Component, Fault, How, Injection, Line, MoverFault, Poison, Process, Takeover, Way};
 use crate::history::Invariant;
 
 use Component::{Client, Database, Follower, Leader, Migrator, Tailer};
 use Injection::{
-    AbandonUsers, Churn, Clock, Cut, Delay, DiskFull, Failover, FreezeUsers, Kill, Pause, Reset,
+    AbandonUsers, Churn, Clock, Cut, Delay, DiskFull, Failover, FreezeUsers, Kill, Move, Pause, Reset,
     StopReplication,
 };
 use Invariant::{I1, I2, I3, I4, I5, I6, I7, I9};
@@ -16,8 +16,8 @@ use Line::{
 };
 use Process::{MasterFollower, MasterLeader, OtherFollower, OtherLeader, Primary, Replica};
 
-/// Why no cell of the last column runs.
-const NO_MOVER: How = How::Not("shards are not moved yet: there is no mover to fault");
+/// A move that nothing happens to but what else is in the way.
+const A_MOVE: Injection = Move(MoverFault::None);
 /// Minutes that a wrong clock is off.
 const HOUR: i32 = 60;
 
@@ -72,7 +72,13 @@ pub const CELLS: [Cell; 59] = [
             &[Reset(LeaderToPrimary), Reset(LeaderToReplica)],
         ]),
     ),
-    cell(Fault::Kill, Migrator, I7, "a move resumes; a shard has one owner", NO_MOVER),
+    cell(
+        Fault::Kill,
+        Migrator,
+        I7,
+        "a move resumes; a shard has one owner",
+        How::Ways(&[&[Move(MoverFault::Kill)], &[A_MOVE, Kill(MasterLeader)], &[A_MOVE, Kill(Primary)]]),
+    ),
     // SIGSTOP
     cell(Fault::Pause, Client, I3, "an old token is still safe", How::Ways(&[&[FreezeUsers]])),
     cell(
@@ -103,7 +109,7 @@ pub const CELLS: [Cell; 59] = [
         "the lag is seen, and nothing is skipped",
         How::Ways(&[&[Pause(Replica)], &[Pause(OtherLeader)]]),
     ),
-    cell(Fault::Pause, Migrator, I7, "an old mover is fenced", NO_MOVER),
+    cell(Fault::Pause, Migrator, I7, "an old mover is fenced", How::Ways(&[&[Move(MoverFault::Sleep)]])),
     // Partitions
     cell(
         Fault::Partition,
@@ -156,7 +162,17 @@ pub const CELLS: [Cell; 59] = [
             &[Cut(LeaderToReplica, Way::There)],
         ]),
     ),
-    cell(Fault::Partition, Migrator, I7, "a cutover aborts cleanly", NO_MOVER),
+    cell(
+        Fault::Partition,
+        Migrator,
+        I7,
+        "a cutover aborts cleanly",
+        How::Ways(&[
+            &[A_MOVE, Cut(Regions, Way::Both)],
+            &[A_MOVE, Cut(Replication, Way::Both)],
+            &[A_MOVE, Cut(Regions, Way::There)],
+        ]),
+    ),
     // Slowness
     cell(
         Fault::Slow,
@@ -213,7 +229,13 @@ pub const CELLS: [Cell; 59] = [
             &[Delay(LeaderToReplica, 1_000)],
         ]),
     ),
-    cell(Fault::Slow, Migrator, I7, "no cutover while something lags", NO_MOVER),
+    cell(
+        Fault::Slow,
+        Migrator,
+        I7,
+        "no cutover while something lags",
+        How::Ways(&[&[A_MOVE, Delay(Replication, 700)], &[A_MOVE, Delay(Regions, 400)]]),
+    ),
     // Full disks
     cell(Fault::DiskFull, Follower, I9, "followers go on serving", How::Ways(&[&[DiskFull(Replica)]])),
     cell(
@@ -237,7 +259,13 @@ pub const CELLS: [Cell; 59] = [
         "a log that can't be written stops, and goes on",
         How::Ways(&[&[DiskFull(Replica)]]),
     ),
-    cell(Fault::DiskFull, Migrator, I7, "a move aborts; the source owns the shard", NO_MOVER),
+    cell(
+        Fault::DiskFull,
+        Migrator,
+        I7,
+        "a move aborts; the source owns the shard",
+        How::Ways(&[&[A_MOVE, DiskFull(Primary)]]),
+    ),
     // Replication
     cell(
         Fault::Replication,
@@ -274,7 +302,13 @@ pub const CELLS: [Cell; 59] = [
         "catching up keeps the order",
         How::Ways(&[&[StopReplication, Reset(LeaderToReplica)], &[Reset(Replication)]]),
     ),
-    cell(Fault::Replication, Migrator, I7, "a comparison finds a stale copy", NO_MOVER),
+    cell(
+        Fault::Replication,
+        Migrator,
+        I7,
+        "a comparison finds a stale copy",
+        How::Ways(&[&[A_MOVE, StopReplication]]),
+    ),
     // Failover
     cell(
         Fault::Failover,
@@ -311,7 +345,13 @@ pub const CELLS: [Cell; 59] = [
         "another server's log goes on where the old one ended",
         How::Ways(&[&[Failover(Takeover::Planned), Reset(LeaderToReplica)]]),
     ),
-    cell(Fault::Failover, Migrator, I7, "a failover in the middle of a copy", NO_MOVER),
+    cell(
+        Fault::Failover,
+        Migrator,
+        I7,
+        "a failover in the middle of a copy",
+        How::Ways(&[&[A_MOVE, Failover(Takeover::Planned)]]),
+    ),
     // Clocks
     cell(
         Fault::Clock,
@@ -348,7 +388,13 @@ pub const CELLS: [Cell; 59] = [
         "order comes from the log",
         How::Ways(&[&[Clock(OtherLeader, -HOUR)], &[Clock(OtherLeader, HOUR)]]),
     ),
-    cell(Fault::Clock, Migrator, I7, "limits are monotonic", NO_MOVER),
+    cell(
+        Fault::Clock,
+        Migrator,
+        I7,
+        "limits are monotonic",
+        How::Ways(&[&[A_MOVE, Clock(Primary, HOUR)], &[A_MOVE, Clock(Primary, -HOUR)]]),
+    ),
     // Churn
     cell(
         Fault::Churn,
@@ -379,7 +425,16 @@ pub const CELLS: [Cell; 59] = [
         "streams come back without a gap",
         How::Ways(&[&[Reset(FollowerToLeader), Reset(LeaderToReplica)]]),
     ),
-    cell(Fault::Churn, Migrator, I7, "a watch of the map resumes", NO_MOVER),
+    cell(
+        Fault::Churn,
+        Migrator,
+        I7,
+        "a watch of the map resumes",
+        How::Ways(&[
+            &[A_MOVE, Churn(LeaderToPrimary)],
+            &[A_MOVE, Churn(FollowerToLeader), Reset(FollowerToLeader)],
+        ]),
+    ),
     // Poison
     cell(
         Fault::Poison,
@@ -416,5 +471,11 @@ pub const CELLS: [Cell; 59] = [
         "an event that can't be understood stops, and alarms",
         How::Ways(&[&[Injection::Poison(Poison::Definition)]]),
     ),
-    cell(Fault::Poison, Migrator, I7, "a row that changes between scan and cutover", NO_MOVER),
+    cell(
+        Fault::Poison,
+        Migrator,
+        I7,
+        "a row that changes between scan and cutover",
+        How::Ways(&[&[Move(MoverFault::Mislead)]]),
+    ),
 ];

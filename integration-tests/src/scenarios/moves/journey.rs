@@ -1,6 +1,5 @@
 //! One move from its order to its end, whatever goes wrong: every error is followed by `tao shard resume`.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -9,10 +8,10 @@ use serde::Serialize;
 use super::hurt::{heal, hurt};
 use super::order::{Lead, MoveFault, Order, Planned, lead};
 use super::probes::Seen;
-use super::sides::{left_behind, owners, sides};
+use super::settle::{Command, Way};
+use super::sides::{compared, nothing_left, one_owner, sides};
 use super::site::Site;
 use super::tool::{Halt, Status};
-use crate::history::{Invariant, Judgement, Violation};
 use crate::scenarios::findings::Findings;
 use crate::scenarios::liveness;
 use crate::scenarios::meter::{Phase, Window};
@@ -27,8 +26,6 @@ const ROWS_PER_SECOND: u64 = 1_000;
 const STANDS: Duration = Duration::from_millis(1_000);
 /// How long that is held.
 const HOLD: Duration = Duration::from_millis(2_500);
-/// Between two tries.
-const AGAIN: Duration = Duration::from_millis(500);
 /// Time between the retirement of the old side and its deletion.
 const GRACE: &str = "1s";
 
@@ -49,10 +46,6 @@ pub struct MoveReport {
     pub outcome: &'static str,
     /// From the order to the end.
     pub seconds: f64,
-    /// Calls of `tao shard resume` that it took.
-    pub resumes: u64,
-    /// Exit codes of workers; -1: a signal.
-    pub exits: BTreeMap<i32, u64>,
     /// Of the copy.
     pub rows_copied: u64,
     /// Of the copy.
@@ -65,16 +58,11 @@ pub struct MoveReport {
     pub rows_different: u64,
     /// A few of them.
     pub differences: Vec<String>,
-    /// Cutovers begun.
-    pub cutovers: u32,
-    /// Of those, taken back.
-    pub rollbacks: u32,
-    /// Copies begun anew.
-    pub recopies: u32,
     /// Of each change of the owner: there, and perhaps back.
     pub pauses: Vec<Pause>,
-    /// What the mover said last that went wrong.
-    pub error: Option<String>,
+    /// What its workers came to.
+    #[serde(flatten)]
+    pub way: Way,
 }
 
 /// How long writes waited when the shard changed its owner. Milliseconds.
@@ -166,10 +154,8 @@ impl<'a> Journey<'a> {
             _ => bail!("shard {shard} is {} after finalize", status.state),
         };
         self.one_owner().await?;
-        let left = left_behind(&self.site.stage, self.order.shard, status.source).await?;
-        self.sees(left == 0, 1, || {
-            format!("host group {} still has {left} rows of shard {shard}", status.source)
-        });
+        let left = nothing_left(&self.site.stage, self.order.shard, status.source).await?;
+        self.findings.absorb(left, &self.site.progress);
         Ok(())
     }
 
@@ -234,28 +220,9 @@ impl<'a> Journey<'a> {
     }
 
     async fn one_owner(&mut self) -> Result<()> {
-        let shard = self.order.shard;
-        let named = self.site.stage.topology().await?.assignment(shard).context("a shard of the cluster")?;
-        let serve = owners(&self.site.stage, shard).await?;
-        let right = serve == [(named.host_group, named.epoch)];
-        self.sees(right, 1, || {
-            let (group, epoch) = (named.host_group, named.epoch);
-            format!(
-                "shard {shard} is served by {serve:?}; the topology says host group {group}, epoch {epoch}"
-            )
-        });
+        let found = one_owner(&mut self.site.stage, self.order.shard).await?;
+        self.findings.absorb(found, &self.site.progress);
         Ok(())
-    }
-
-    /// A fact of I7, or so many.
-    fn sees(&mut self, right: bool, facts: u64, message: impl FnOnce() -> String) {
-        let mut judgement = Judgement::default();
-        judgement.count(Invariant::I7, facts);
-        if !right {
-            let violation = Violation { invariant: Invariant::I7, message: message(), slice: Vec::new() };
-            judgement.blame(violation);
-        }
-        self.findings.absorb(judgement, &self.site.progress);
     }
 
     /// One command, with a fault at a step or none, and `resume` until what it ordered has come about.
@@ -281,67 +248,22 @@ impl<'a> Journey<'a> {
         }
         let limit = self.limit();
         let code = self.site.attend(&mut worker, limit).await?;
-        self.ended(code, &worker.last_words());
-        self.settle(args, before, code).await
-    }
-
-    /// Goes on with what a worker left, until it has come about.
-    async fn settle(&mut self, args: &[&str], before: Option<u64>, mut code: Option<i32>) -> Result<Status> {
-        let began = Instant::now();
-        let shard = self.order.shard.to_string();
-        let resume: &[&str] = &["resume", &shard, "--take-over"];
-        loop {
-            let status = self.site.tool.status(self.order.shard).await;
-            let mut next = resume;
-            let mut last = match status {
-                // Nothing was written down: it is ordered once more.
-                Ok(found) if args.first() == Some(&"move") && found.as_ref().map(|it| it.id) == before => {
-                    next = args;
-                    "nothing was ordered".to_owned()
-                }
-                Ok(Some(status)) => {
-                    self.note(&status);
-                    if status.settled() && code == Some(0) {
-                        return Ok(status);
-                    }
-                    format!("{}: {}", status.state, status.notes.error.unwrap_or_default())
-                }
-                Ok(None) => "there was never a move".to_owned(),
-                Err(error) => format!("{error:#}"),
-            };
-            if began.elapsed() > self.limit() {
-                bail!("not settled within {:?} of the last fault; {last}", self.limit());
-            }
-            tokio::time::sleep(AGAIN).await;
-            let mut worker = self.site.tool.start(next, None)?;
-            self.report.resumes += 1;
-            let limit = self.limit();
-            code = self.site.attend(&mut worker, limit).await?;
-            last.push_str(&worker.last_words());
-            self.ended(code, &last);
-        }
+        self.report.way.ended(code, &worker.last_words());
+        self.tell();
+        let command = Command { shard: self.order.shard, args, before, limit };
+        let settled = self.site.tool.settle(command, code, &mut self.report.way).await;
+        self.tell();
+        settled
     }
 
     /// Both sides are compared by the mover while they are written.
     async fn verify(&mut self) -> Result<()> {
-        let shard = self.order.shard.to_string();
-        let began = Instant::now();
-        loop {
-            let mut worker = self.site.tool.start(&["verify", &shard, "--take-over"], None)?;
-            let limit = self.limit();
-            let code = self.site.attend(&mut worker, limit).await?;
-            let status = self.site.tool.status(self.order.shard).await?.context("a move")?;
-            let notes = &status.notes;
-            if code == Some(0) || notes.rows_different > 0 {
-                self.compared(notes.rows_compared, notes.rows_different, &notes.differences);
-                return Ok(());
-            }
-            self.ended(code, &worker.last_words());
-            if began.elapsed() > self.limit() {
-                bail!("not compared within {:?}: {}", self.limit(), worker.last_words());
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
+        let limit = self.limit();
+        let compared = self.site.tool.verify(self.order.shard, limit, &mut self.report.way).await;
+        self.tell();
+        let notes = compared?.notes;
+        self.compared(notes.rows_compared, notes.rows_different, &notes.differences);
+        Ok(())
     }
 
     /// Nobody works any more; the window is judged, the stream back runs to its end, and both sides are compared past the mover.
@@ -358,26 +280,14 @@ impl<'a> Journey<'a> {
         self.report.rows_compared += rows;
         self.report.rows_different += different;
         self.report.differences.extend(named.iter().cloned());
-        let shard = self.order.shard;
-        self.sees(different == 0, rows, || {
-            format!("shard {shard}: {different} of {rows} rows differ: {}", named.join(", "))
-        });
+        let found = compared(self.order.shard, rows, different, named);
+        self.findings.absorb(found, &self.site.progress);
     }
 
-    fn ended(&mut self, code: Option<i32>, words: &str) {
-        *self.report.exits.entry(code.unwrap_or(-1)).or_default() += 1;
-        if code != Some(0) {
-            self.site.progress.say(&format!("shard {}: exit {code:?}: {words}", self.order.shard));
-        }
-    }
-
-    fn note(&mut self, status: &Status) {
-        let notes = &status.notes;
-        self.report.cutovers = self.report.cutovers.max(notes.cutovers);
-        self.report.rollbacks = self.report.rollbacks.max(notes.rollbacks);
-        self.report.recopies = self.report.recopies.max(notes.recopies);
-        if notes.error.is_some() {
-            self.report.error.clone_from(&notes.error);
+    /// Says what workers ended with.
+    fn tell(&mut self) {
+        for words in self.report.way.words.drain(..) {
+            self.site.progress.say(&format!("shard {}: {words}", self.order.shard));
         }
     }
 

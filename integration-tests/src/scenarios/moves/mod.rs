@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `tool` | the processes, and what they say |
 //! | `order` | a move as it is drawn, and which way leads to which step |
+//! | `settle` | a command until it has come about, with `resume` |
+//! | `escort` | a move that is under way while another scenario does something |
 //! | `journey` | one move, with a fault at a step or none, to its end |
 //! | `hurt` | the faults |
 //! | `probes` | the write pause, from outside |
@@ -13,12 +15,14 @@
 //! | `site` | the cluster with users, and windows that are judged |
 //! | `table` | every step with every kill: one move each |
 
+pub(crate) mod escort;
 mod hurt;
 mod journey;
 mod order;
 mod probes;
 mod rows;
-mod sides;
+mod settle;
+pub(crate) mod sides;
 mod site;
 mod summary;
 mod table;
@@ -29,9 +33,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use tao_schema::topology::ReplicationMode;
 
+pub use self::escort::MoverFault;
 use self::journey::Journey;
 pub use self::journey::{MoveReport, Pause};
 pub use self::probes::Seen;
+pub use self::settle::Way;
 use self::site::Site;
 pub use self::summary::{BeforeAndDuring, Moves, MovesSummary, Pauses};
 pub use self::table::{TableOptions, TableReport, TableRow, table};
@@ -198,7 +204,7 @@ fn tell(number: u64, report: &MoveReport) -> String {
         report.rows_different,
         report.fault,
         if report.fault_happened { "happened" } else { "did not come" },
-        report.resumes,
+        report.way.resumes,
         pause.unwrap_or_default()
     )
 }

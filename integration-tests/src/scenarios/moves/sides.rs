@@ -1,11 +1,12 @@
 //! What the servers hold of a shard, past the mover: who serves it (I7), what is left behind, and both sides compared row by row.
 
 use anyhow::{Context as _, Result, ensure};
-use tao_schema::ids::{Epoch, HostGroupId, ShardId};
+use tao_schema::ids::{HostGroupId, ShardId};
 use tao_schema::rows::ShardState;
 use tao_shard_store::moves::{Copied, PageLimit, ShardMover, compare};
 use tao_shard_store::mysql::{MySqlStore, Options};
 
+use crate::history::{Invariant, Judgement, Violation};
 use crate::scenarios::stage::Stage;
 
 /// Rows of a page.
@@ -49,27 +50,49 @@ pub(super) async fn sides(
     Ok(found)
 }
 
-/// The host groups whose primaries would take writes of a shard, with the epoch of each.
+/// Whether one host group alone would take writes of a shard, and the topology names it with its epoch.
 ///
 /// # Errors
-/// One of them does not answer.
-pub(super) async fn owners(stage: &Stage, shard: ShardId) -> Result<Vec<(HostGroupId, Epoch)>> {
+/// A primary does not answer.
+pub(crate) async fn one_owner(stage: &mut Stage, shard: ShardId) -> Result<Judgement> {
+    let named = stage.topology().await?.assignment(shard).context("a shard of the cluster")?;
     let groups: Vec<HostGroupId> =
         stage.cluster.topology().host_groups.iter().map(|group| group.id).collect();
-    let mut owners = Vec::new();
+    let mut serve = Vec::new();
     for group in groups {
         let row = open(stage, group).await?.shard_moves(shard).await?.row;
-        owners.extend(row.filter(|row| row.state == ShardState::Serving).map(|row| (group, row.epoch)));
+        serve.extend(row.filter(|row| row.state == ShardState::Serving).map(|row| (group, row.epoch)));
     }
-    Ok(owners)
+    Ok(seen(serve == [(named.host_group, named.epoch)], 1, || {
+        let (group, epoch) = (named.host_group, named.epoch);
+        format!("shard {shard} is served by {serve:?}; the topology says host group {group}, epoch {epoch}")
+    }))
 }
 
-/// How many rows the primary of a host group holds of a shard.
+/// Whether the primary of a host group holds no row of a shard.
 ///
 /// # Errors
 /// It does not answer.
-pub(super) async fn left_behind(stage: &Stage, shard: ShardId, group: HostGroupId) -> Result<u64> {
-    Ok(open(stage, group).await?.rows_of_range(shard).await?.total())
+pub(crate) async fn nothing_left(stage: &Stage, shard: ShardId, group: HostGroupId) -> Result<Judgement> {
+    let left = open(stage, group).await?.rows_of_range(shard).await?.total();
+    Ok(seen(left == 0, 1, || format!("host group {group} still has {left} rows of shard {shard}")))
+}
+
+/// What a comparison of both sides means.
+pub(crate) fn compared(shard: ShardId, rows: u64, different: u64, named: &[String]) -> Judgement {
+    seen(different == 0, rows, || {
+        format!("shard {shard}: {different} of {rows} rows differ: {}", named.join(", "))
+    })
+}
+
+/// So many facts of I7.
+pub(crate) fn seen(right: bool, facts: u64, message: impl FnOnce() -> String) -> Judgement {
+    let mut judgement = Judgement::default();
+    judgement.count(Invariant::I7, facts);
+    if !right {
+        judgement.blame(Violation { invariant: Invariant::I7, message: message(), slice: Vec::new() });
+    }
+    judgement
 }
 
 async fn open(stage: &Stage, group: HostGroupId) -> Result<MySqlStore> {

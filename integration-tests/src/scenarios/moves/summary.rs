@@ -146,10 +146,10 @@ impl MovesSummary {
             "aborted" => moves.aborted += 1,
             _ => moves.stuck += 1,
         }
-        moves.resumes += report.resumes;
-        moves.cutovers += u64::from(report.cutovers);
-        moves.rollbacks += u64::from(report.rollbacks);
-        moves.recopies += u64::from(report.recopies);
+        moves.resumes += report.way.resumes;
+        moves.cutovers += u64::from(report.way.cutovers);
+        moves.rollbacks += u64::from(report.way.rollbacks);
+        moves.recopies += u64::from(report.way.recopies);
         moves.rows_copied += report.rows_copied;
         moves.rows_compared += report.rows_compared;
         moves.rows_different += report.rows_different;

@@ -16,68 +16,68 @@ use crate::regions::Regions;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Calls `tao shard`.
-pub(super) struct Tool {
+pub(crate) struct Tool {
     topology: PathBuf,
     folder: PathBuf,
     calls: u32,
 }
 
 /// A running `tao shard …`. Killed when dropped.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     process: Process,
     log: PathBuf,
 }
 
 /// Where a worker stands still: until it is killed, or for a time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Halt {
+pub(crate) struct Halt {
     /// At which step, the first time that it comes.
-    pub(super) step: Step,
+    pub(crate) step: Step,
     /// `None`: for ever.
-    pub(super) time: Option<Duration>,
+    pub(crate) time: Option<Duration>,
 }
 
 /// What `tao shard status -o json` says, as far as it is used here.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Status {
-    pub(super) id: u64,
-    pub(super) state: String,
-    pub(super) over: bool,
-    pub(super) home: HostGroupId,
-    pub(super) source: HostGroupId,
-    pub(super) target: HostGroupId,
-    pub(super) serving: HostGroupId,
-    pub(super) rows_per_second: Option<f64>,
-    pub(super) orders: Orders,
-    pub(super) notes: Notes,
+pub(crate) struct Status {
+    pub(crate) id: u64,
+    pub(crate) state: String,
+    pub(crate) over: bool,
+    pub(crate) home: HostGroupId,
+    pub(crate) source: HostGroupId,
+    pub(crate) target: HostGroupId,
+    pub(crate) serving: HostGroupId,
+    pub(crate) rows_per_second: Option<f64>,
+    pub(crate) orders: Orders,
+    pub(crate) notes: Notes,
 }
 
 /// Part of [`Status`].
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Orders {
+pub(crate) struct Orders {
     goal: String,
     finalize: bool,
 }
 
 /// Part of [`Status`].
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Notes {
-    pub(super) rows_copied: u64,
-    pub(super) bytes_copied: u64,
-    pub(super) rows_compared: u64,
-    pub(super) rows_different: u64,
-    pub(super) differences: Vec<String>,
-    pub(super) predicted_ms: Option<f64>,
-    pub(super) pause_ms: Option<f64>,
-    pub(super) pause: serde_json::Value,
-    pub(super) cutovers: u32,
-    pub(super) rollbacks: u32,
-    pub(super) recopies: u32,
-    pub(super) error: Option<String>,
+pub(crate) struct Notes {
+    pub(crate) rows_copied: u64,
+    pub(crate) bytes_copied: u64,
+    pub(crate) rows_compared: u64,
+    pub(crate) rows_different: u64,
+    pub(crate) differences: Vec<String>,
+    pub(crate) predicted_ms: Option<f64>,
+    pub(crate) pause_ms: Option<f64>,
+    pub(crate) pause: serde_json::Value,
+    pub(crate) cutovers: u32,
+    pub(crate) rollbacks: u32,
+    pub(crate) recopies: u32,
+    pub(crate) error: Option<String>,
 }
 
 impl Tool {
-    pub(super) fn new(cluster: &Regions) -> Self {
+    pub(crate) fn new(cluster: &Regions) -> Self {
         Self { topology: cluster.topology_file.clone(), folder: cluster.folder().to_owned(), calls: 0 }
     }
 
@@ -85,7 +85,7 @@ impl Tool {
     ///
     /// # Errors
     /// It can't be started.
-    pub(super) fn start(&mut self, args: &[&str], halt: Option<Halt>) -> Result<Worker> {
+    pub(crate) fn start(&mut self, args: &[&str], halt: Option<Halt>) -> Result<Worker> {
         self.calls += 1;
         let log = self.folder.join(format!("tao-shard-{}.log", self.calls));
         let topology = self.topology.display().to_string();
@@ -106,7 +106,7 @@ impl Tool {
     ///
     /// # Errors
     /// Nobody says.
-    pub(super) async fn status(&self, shard: ShardId) -> Result<Option<Status>> {
+    pub(crate) async fn status(&self, shard: ShardId) -> Result<Option<Status>> {
         let (topology, text) = (self.topology.clone(), shard.to_string());
         let ask = move || run_tao(&topology, &["shard", "status", &text]);
         let (code, data, talk) = tokio::task::spawn_blocking(ask).await??;
@@ -120,7 +120,7 @@ impl Tool {
 
 impl Status {
     /// Whether what was ordered has come about: nobody needs to work on it.
-    pub(super) fn settled(&self) -> bool {
+    pub(crate) fn settled(&self) -> bool {
         let stays = self.state == "REVERSIBLE" && !self.orders.finalize;
         self.over
             || stays && self.orders.goal == "there" && self.serving != self.home
@@ -133,12 +133,12 @@ impl Worker {
     ///
     /// # Errors
     /// Its log can't be read.
-    pub(super) fn said(&self) -> Result<String> {
+    pub(crate) fn said(&self) -> Result<String> {
         std::fs::read_to_string(&self.log).with_context(|| self.log.display().to_string())
     }
 
     /// The last line of that, for reports.
-    pub(super) fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         self.said().ok().and_then(|said| said.lines().last().map(str::to_owned)).unwrap_or_default()
     }
 
@@ -146,7 +146,7 @@ impl Worker {
     ///
     /// # Errors
     /// Neither within the limit.
-    pub(super) async fn halted(&mut self, step: Step, limit: Duration) -> Result<bool> {
+    pub(crate) async fn halted(&mut self, step: Step, limit: Duration) -> Result<bool> {
         let (began, words) = (Instant::now(), format!("waits at {}", step.name()));
         loop {
             // Asked first: a worker that ended has said everything.
@@ -167,11 +167,16 @@ impl Worker {
         }
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Its exit code, once it has ended.
     ///
     /// # Errors
     /// Its state can't be read.
-    pub(super) fn ended(&mut self) -> Result<Option<i32>> {
+    pub(crate) fn ended(&mut self) -> Result<Option<i32>> {
         self.process.exit_code()
     }
 
@@ -179,7 +184,7 @@ impl Worker {
     ///
     /// # Errors
     /// It can't be killed.
-    pub(super) fn kill(&mut self) -> Result<()> {
+    pub(crate) fn kill(&mut self) -> Result<()> {
         if self.process.exit_code()?.is_none() {
             self.process.kill()?;
         }
@@ -190,7 +195,7 @@ impl Worker {
     ///
     /// # Errors
     /// Its state can't be read.
-    pub(super) async fn end(&mut self, limit: Duration) -> Result<Option<i32>> {
+    pub(crate) async fn end(&mut self, limit: Duration) -> Result<Option<i32>> {
         let began = Instant::now();
         loop {
             if let Some(code) = self.ended()? {
