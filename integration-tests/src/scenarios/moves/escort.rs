@@ -71,7 +71,7 @@ impl Escort {
         let mut tool = Tool::new(&stage.cluster);
         let before = tool.status(shard).await?.map(|status| status.id);
         let step = if fault == MoverFault::Mislead { Step::Verifying } else { step };
-        let time = matches!(fault, MoverFault::None | MoverFault::Mislead).then_some(STANDS);
+        let time = (fault != MoverFault::Kill).then_some(STANDS);
         let (number, group) = (shard.to_string(), to.to_string());
         let worker = tool.start(&order(&number, &group), Some(Halt { step, time }))?;
         let way = Way::default();
@@ -106,6 +106,9 @@ impl Escort {
             drop(paused);
             let code = self.worker.end(LIMIT).await?;
             self.way.ended(code, &self.worker.last_words());
+            found.absorb(seen(code.is_some(), 1, || {
+                format!("a worker that was replaced goes on with shard {shard}")
+            }));
         }
         found.absorb(one_owner(stage, self.shard).await?);
         if there.over {
