@@ -89,7 +89,7 @@ pub(super) async fn run(command: &Soak) -> Result<bool> {
             found.violation_count,
             summary.moves.rows_different,
             found.failures,
-            found.void(),
+            summary.void(),
             found.replay
         );
     }

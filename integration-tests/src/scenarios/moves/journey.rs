@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
+use tao_admin::shard::Step;
 
 use super::hurt::{heal, hurt};
 use super::order::{Lead, MoveFault, Order, Planned, lead};
@@ -26,6 +27,12 @@ const ROWS_PER_SECOND: u64 = 1_000;
 const STANDS: Duration = Duration::from_millis(1_000);
 /// How long that is held.
 const HOLD: Duration = Duration::from_millis(2_500);
+/// Tells when a cutover begins, in programs that were built so, without standing still.
+const MARK: Option<Halt> = if cfg!(feature = "failpoints") {
+    Some(Halt { step: Step::BeforeFence, time: Some(Duration::ZERO) })
+} else {
+    None
+};
 /// Time between the retirement of the old side and its deletion.
 const GRACE: &str = "1s";
 
@@ -72,7 +79,10 @@ pub struct Pause {
     pub way: &'static str,
     /// What probes saw before the move.
     pub before: Seen,
-    /// What they saw until the target served and all caches knew.
+    /// What they saw while rows were copied and compared.
+    pub copying: Seen,
+    /// What they saw from the cutover on, until the way back was open; with a fault, or if no failpoints are built in, from the
+    /// order on.
     pub during: Seen,
     /// What the rehearsal foretold.
     pub predicted_ms: Option<f64>,
@@ -88,6 +98,8 @@ pub(super) struct Journey<'a> {
     pub(super) findings: &'a mut Findings,
     pub(super) order: Order,
     pub(super) report: MoveReport,
+    /// What probes saw up to the cutover, once the worker was there.
+    copying: Option<Seen>,
 }
 
 impl<'a> Journey<'a> {
@@ -101,7 +113,7 @@ impl<'a> Journey<'a> {
             outcome: "stuck",
             ..MoveReport::default()
         };
-        Self { site, findings, order, report }
+        Self { site, findings, order, report, copying: None }
     }
 
     /// All of it. Users and probes are at work; with [`Order::still`] they rest at its end.
@@ -178,7 +190,7 @@ impl<'a> Journey<'a> {
     /// A first worker dies with the source fenced; the second one takes that back, and comes to the step.
     async fn rolled_back(&mut self, there: &[&str]) -> Result<Status> {
         let planned = self.order.fault.context("a rollback has a fault")?;
-        let step = tao_admin::shard::Step::Drained;
+        let step = Step::Drained;
         let before = (self.site.probes.lap(), self.site.baseline());
         self.site.meter.enter(Phase::Fault("rollback".to_owned()));
         let mut first = self.site.tool.start(there, Some(Halt { step, time: None }))?;
@@ -205,6 +217,7 @@ impl<'a> Journey<'a> {
         self.report.pauses.push(Pause {
             way,
             before,
+            copying: self.copying.take().unwrap_or_default(),
             during,
             predicted_ms: status.notes.predicted_ms,
             worker_ms: status.notes.pause_ms,
@@ -229,7 +242,7 @@ impl<'a> Journey<'a> {
     async fn leg(&mut self, args: &[&str], planned: Option<Planned>) -> Result<Status> {
         let before = self.site.tool.status(self.order.shard).await?.map(|status| status.id);
         let time = planned.and_then(|planned| (planned.fault != MoveFault::KillMover).then_some(STANDS));
-        let halt = planned.map(|planned| Halt { step: planned.step, time });
+        let halt = planned.map(|planned| Halt { step: planned.step, time }).or(MARK);
         let mut worker = self.site.tool.start(args, halt)?;
         if let Some(planned) = planned
             && worker.halted(planned.step, self.limit()).await?
@@ -246,8 +259,9 @@ impl<'a> Journey<'a> {
                 heal(&mut self.site.stage, injected).await.context(what)?;
             }
         }
-        let limit = self.limit();
-        let code = self.site.attend(&mut worker, limit).await?;
+        let (limit, lap_at) = (self.limit(), MARK.filter(|_| planned.is_none()).map(|mark| mark.step));
+        let (code, copying) = self.site.attend(&mut worker, limit, lap_at).await?;
+        self.copying = copying;
         self.report.way.ended(code, &worker.last_words());
         self.tell();
         let command = Command { shard: self.order.shard, args, before, limit };

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use tao_admin::shard::Step;
 use tao_schema::ids::ShardId;
 
 use super::MovesOptions;
-use super::probes::Probes;
+use super::probes::{Probes, Seen};
 use super::rows;
 use super::tool::{Tool, Worker};
 use crate::history::{Invariant, Violation};
@@ -25,6 +26,8 @@ use crate::scenarios::workload::{Workload, WorkloadOptions};
 const PROBES: u32 = 2;
 /// How long users are watched for what they get before a move.
 const BASELINE: Duration = Duration::from_secs(2);
+/// Between two looks at a worker.
+const ATTEND: Duration = Duration::from_millis(20);
 /// Between two looks at memory and files.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -109,21 +112,35 @@ impl Site {
         moment.map(|moment| self.meter.window(moment)).unwrap_or_default()
     }
 
-    /// Waits for a worker's end, and looks at memory and files meanwhile.
+    /// Waits for a worker's end, and looks at memory and files meanwhile. Probes begin a new lap when it has come to `lap_at`: what
+    /// they saw before is in the answer.
     ///
     /// # Errors
     /// Its state can't be read.
-    pub(super) async fn attend(&mut self, worker: &mut Worker, limit: Duration) -> Result<Option<i32>> {
-        let began = Instant::now();
+    pub(super) async fn attend(
+        &mut self,
+        worker: &mut Worker,
+        limit: Duration,
+        lap_at: Option<Step>,
+    ) -> Result<(Option<i32>, Option<Seen>)> {
+        let (began, mut copying) = (Instant::now(), None);
         loop {
-            let left = limit.saturating_sub(began.elapsed());
-            if left.is_zero() {
-                return worker.end(left).await;
+            if let Some(step) = lap_at
+                && copying.is_none()
+                && worker.came_to(step)?
+            {
+                copying = Some(self.probes.lap());
             }
-            if let Ok(code) = tokio::time::timeout(LOOK.min(left), worker.end(limit)).await {
-                return code;
+            match worker.ended()? {
+                None if began.elapsed() < limit => {}
+                Some(code) => return Ok((Some(code), copying)),
+                None => {
+                    worker.kill()?;
+                    return Ok((None, copying));
+                }
             }
             self.sample();
+            tokio::time::sleep(ATTEND).await;
         }
     }
 

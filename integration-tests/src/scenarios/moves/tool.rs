@@ -142,16 +142,25 @@ impl Worker {
         self.said().ok().and_then(|said| said.lines().last().map(str::to_owned)).unwrap_or_default()
     }
 
+    /// Whether it has said that it stands still at a step, however short that is.
+    ///
+    /// # Errors
+    /// Its log can't be read.
+    pub(crate) fn came_to(&self, step: Step) -> Result<bool> {
+        let words = format!("waits at {}", step.name());
+        Ok(self.said()?.lines().any(|line| line == words))
+    }
+
     /// Waits until it stands still at a step. Whether it does: it may end before.
     ///
     /// # Errors
     /// Neither within the limit.
     pub(crate) async fn halted(&mut self, step: Step, limit: Duration) -> Result<bool> {
-        let (began, words) = (Instant::now(), format!("waits at {}", step.name()));
+        let began = Instant::now();
         loop {
             // Asked first: a worker that ended has said everything.
             let ended = self.process.exit_code()?.is_some();
-            if self.said()?.lines().any(|line| line == words) {
+            if self.came_to(step)? {
                 return Ok(true);
             }
             if ended {
