@@ -324,6 +324,7 @@ impl World {
             remote: Arc::new(servers),
             clock: Arc::clone(&node.clock) as SharedClock,
             peers: Arc::new(Peers::new(process, &self.network, &self.leaders, &leaders)),
+            newer_topology: Arc::clone(&stale_topology),
             stale_topology,
         };
         let handle = Leader::start(self.plan.leader.clone(), context, &mut Registry::default());

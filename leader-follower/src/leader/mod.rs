@@ -86,6 +86,8 @@ pub struct LeaderContext {
     pub peers: Arc<dyn LeaderPeers>,
     /// Told when the topology seems to be out of date: load it anew into `cluster`.
     pub stale_topology: Arc<Notify>,
+    /// Told when a log says that a newer topology *was stored*: that is no suspicion, and writers may be waiting for it.
+    pub newer_topology: Arc<Notify>,
 }
 
 /// Starts leaders.
@@ -139,6 +141,7 @@ impl Leader {
             groups: groups(&context.databases, &context.clock, &shards, &options, &metrics, &mut workers),
             peers: context.peers,
             stale_topology: context.stale_topology,
+            newer_topology: context.newer_topology,
         });
         tell_of_commits(&shards, &routes);
         let inverses = Inverses::start(

@@ -36,6 +36,8 @@ pub(super) struct Routes {
     pub(super) peers: Arc<dyn LeaderPeers>,
     /// Told when the topology seems to be out of date.
     pub(super) stale_topology: Arc<Notify>,
+    /// Told when a log says that a newer one was stored.
+    pub(super) newer_topology: Arc<Notify>,
 }
 
 /// A shard's place, by one version of the topology.

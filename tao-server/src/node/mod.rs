@@ -114,7 +114,7 @@ impl Node {
         let address = listener.local_addr()?;
         let Admin { health, address: admin, stop } = admin;
         let (drain, calls) = (CancellationToken::new(), TaskTracker::new());
-        let stale = Arc::new(Notify::new());
+        let (stale, newer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         health.register(|registry| topology.register(registry));
         let (reporter, base) = grpc_server(&config)?;
         let stores = databases.as_ref().map(|databases| databases.own.clone()).unwrap_or_default();
@@ -127,6 +127,7 @@ impl Node {
             topology: &topology,
             health: &health,
             stale: &stale,
+            newer: &newer,
         };
         let (service, router) = match role {
             Role::Follower => parts.follower(base)?,
@@ -141,6 +142,7 @@ impl Node {
             region,
             databases: shared(&stores),
             stale,
+            newer,
             translate: config.translate.clone(),
             options: WatchOptions::default(),
         };
@@ -247,6 +249,7 @@ struct Parts<'a> {
     limits: ServiceLimits,
     metadata: Metadata,
     stale: &'a Arc<Notify>,
+    newer: &'a Arc<Notify>,
 }
 
 impl Parts<'_> {
@@ -289,6 +292,7 @@ impl Parts<'_> {
             remote: databases.remote,
             clock: Arc::new(BootClock),
             stale_topology: Arc::clone(self.stale),
+            newer_topology: Arc::clone(self.newer),
         };
         let options = options::leader(self.config);
         let leader = self.health.register(|registry| Leader::start(options, context, registry));

@@ -53,6 +53,8 @@ pub struct Watch {
     pub databases: HashMap<HostGroupId, SharedDatabase>,
     /// Told when the topology seems to be out of date.
     pub stale: Arc<Notify>,
+    /// Told when a log says that a newer one was stored.
+    pub newer: Arc<Notify>,
     /// Addresses as this node sees them.
     pub translate: Translate,
     /// How often.
@@ -93,19 +95,29 @@ impl Watch {
         }
     }
 
-    /// One permit wakes one task only: this one wakes all the others. At once when that is rare; less and less often while
-    /// looking finds nothing newer. Writers wait for the topology while a shard moves, and the news that it moved come
-    /// right behind those that it will.
+    /// One permit wakes one task only: this one wakes all the others. A suspicion at once when that is rare, less and less
+    /// often while looking finds nothing newer: a moving shard is suspected all the time, and its topology comes last.
+    /// What a log says to be stored is no suspicion: writers wait for it, so nothing is waited for here.
     async fn pass_on(self: Arc<Self>, hurry: watch::Sender<u64>) {
         let mut pause = SHORTEST_PAUSE;
         loop {
-            if tokio::time::timeout(self.options.pause, self.stale.notified()).await.is_err() {
+            let quiet = tokio::select! {
+                () = self.newer.notified() => false,
+                told = tokio::time::timeout(self.options.pause, self.stale.notified()) => told.is_err(),
+            };
+            if quiet {
                 pause = SHORTEST_PAUSE;
-                self.stale.notified().await;
+                tokio::select! {
+                    () = self.newer.notified() => {}
+                    () = self.stale.notified() => {}
+                }
             }
             let before = self.state.topology().version;
             hurry.send_modify(|times| *times += 1);
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = self.newer.notified() => hurry.send_modify(|times| *times += 1),
+                () = tokio::time::sleep(pause) => {}
+            }
             let newer = self.state.topology().version > before;
             pause = if newer { SHORTEST_PAUSE } else { (pause * 2).min(self.options.pause) };
         }

@@ -66,6 +66,7 @@ async fn region() -> Region {
             clock: Arc::new(RuntimeClock::start()),
             peers: Arc::clone(&peers) as _,
             stale_topology: Arc::default(),
+            newer_topology: Arc::default(),
         };
         let handle = LeaderNode::start(LeaderOptions::default(), context, &mut Registry::default());
         peers.0.write().insert(name.to_owned(), Arc::new(handle.clone()));

@@ -136,7 +136,12 @@ impl GroupTail {
                 }
                 self.settle(feed);
             }
-            TailEvent::Topology { .. } => self.routes.stale_topology.notify_one(),
+            TailEvent::Topology { version } => {
+                // A replayed log tells of old ones.
+                if version > self.routes.cluster.load().topology.version {
+                    self.routes.newer_topology.notify_one();
+                }
+            }
         }
     }
 

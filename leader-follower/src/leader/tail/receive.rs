@@ -17,6 +17,9 @@ use crate::leader::slot::Slot;
 const LOOK: Duration = Duration::from_millis(2);
 /// Between two looks at the topology while none is.
 const TOPOLOGY_LOOK: Duration = Duration::from_millis(50);
+/// So long after a log told of a shard that it does not feed, the topology is looked at as often as for one on its way: a
+/// move is released moments after its commit, and writers wait for that.
+const EXPECTING: Duration = Duration::from_secs(1);
 
 /// A shard that the topology has here while another group's log feeds it, or none.
 struct Coming {
@@ -30,6 +33,7 @@ impl GroupTail {
     /// the log's events: nothing comes between what was kept and what follows.
     pub(super) async fn receive(&self, feed: &Feed) -> Infallible {
         let (mut version, mut coming) = (None, Vec::<Coming>::new());
+        let mut expecting = Instant::now();
         loop {
             let now = self.routes.cluster.load().topology.version;
             if version != Some(now) {
@@ -43,11 +47,10 @@ impl GroupTail {
                 }
             }
             coming.retain(|coming| !self.received(feed, coming));
-            if coming.is_empty() {
-                // Cancelled in vain: the permit of an arrival that came before is kept.
-                let _ = timeout(TOPOLOGY_LOOK, self.arrived.notified()).await;
-            } else {
+            if !coming.is_empty() || Instant::now() < expecting {
                 sleep(LOOK).await;
+            } else if timeout(TOPOLOGY_LOOK, self.arrived.notified()).await.is_ok() {
+                expecting = Instant::now() + EXPECTING;
             }
         }
     }

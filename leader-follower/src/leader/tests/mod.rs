@@ -174,6 +174,7 @@ impl World {
             clock: Arc::new(RuntimeClock::start()),
             peers: Arc::clone(&self.leaders) as _,
             stale_topology: Arc::new(Notify::new()),
+            newer_topology: Arc::default(),
         };
         let handle = Leader::start(self.options.clone(), context, &mut Registry::default());
         self.leaders.0.lock().insert(name.to_owned(), Arc::new(handle.clone()));

@@ -36,6 +36,7 @@ async fn crossed(world: &Regions) -> [Peer; 2] {
             clock: Arc::clone(&world.clock) as SharedClock,
             peers: Arc::clone(&world.leaders) as _,
             stale_topology: Arc::new(Notify::new()),
+            newer_topology: Arc::default(),
         };
         let handle = Leader::start(world.options.clone(), context, &mut Registry::default());
         world.leaders.0.lock().insert(name.to_owned(), Arc::new(handle.clone()));
