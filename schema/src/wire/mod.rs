@@ -6,6 +6,7 @@
 
 mod convert;
 pub mod envelope;
+pub mod frames;
 pub mod status;
 
 pub use convert::{write_reply_from_proto, write_reply_to_proto};

@@ -8,7 +8,7 @@ mod fill;
 mod read;
 mod rows;
 #[cfg(test)]
-mod strategies;
+pub(super) mod strategies;
 mod stream;
 #[cfg(test)]
 mod tests;

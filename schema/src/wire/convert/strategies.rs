@@ -75,7 +75,7 @@ pub(super) fn edge_value() -> impl Strategy<Value = EdgeValue> {
     (time(), some_fields()).prop_map(|(time, fields)| EdgeValue { time, fields })
 }
 
-pub(super) fn read_request() -> impl Strategy<Value = ReadRequest> {
+pub(in crate::wire) fn read_request() -> impl Strategy<Value = ReadRequest> {
     let op = prop_oneof![
         object_id().prop_map(ReadOp::ObjectGet),
         (list_key(), vec(object_id(), 0..5), option::of(time()), option::of(time()))
@@ -170,7 +170,7 @@ pub(super) fn inverse() -> impl Strategy<Value = InverseState> {
     })
 }
 
-pub(super) fn request_op() -> impl Strategy<Value = RequestOp> {
+pub(in crate::wire) fn request_op() -> impl Strategy<Value = RequestOp> {
     let key = prop_oneof![
         object_id().prop_map(FillKey::Object),
         (list_key(), any::<u32>()).prop_map(|(key, edges)| FillKey::List { key, edges }),
@@ -250,7 +250,7 @@ pub(super) fn fill_reply() -> impl Strategy<Value = FillReply> {
     })
 }
 
-pub(super) fn reply_body() -> impl Strategy<Value = Result<ReplyBody>> {
+pub(in crate::wire) fn reply_body() -> impl Strategy<Value = Result<ReplyBody>> {
     prop_oneof![
         read_reply().prop_map(|reply| Ok(ReplyBody::Read(reply))),
         (write_reply(), vec(shard_change().prop_map(Arc::new), 0..3))
