@@ -8,11 +8,12 @@ use tao_schema::Result;
 use tao_schema::ops::{ReadReply, ReadRequest, WriteRequest};
 use tao_schema::wire::envelope::{Incoming, ReplyBody, RequestOp, check_frame, decode_request, encode_reply};
 use tao_schema::wire::proto;
+use tao_schema::wire::proto::tao_server::TaoServer;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::pipeline::{self, RequestHandler};
+use super::pipeline::RequestHandler;
+use super::pipelined::{Pipelined, ReplyMessages, over_messages};
 use super::size::{fitting_read, fitting_together};
 use super::{Metadata, ServiceLimits, only_between_nodes};
 
@@ -28,6 +29,12 @@ impl FollowerService {
     /// Serves `follower`.
     pub fn new(follower: FollowerHandle, metadata: Metadata, limits: ServiceLimits) -> Self {
         Self { follower, metadata, limits }
+    }
+
+    /// The gRPC service, for messages of at most `max_bytes`.
+    pub fn into_service(self, max_bytes: usize) -> Pipelined<TaoServer<Self>, Self> {
+        let (handler, options) = (self.clone(), self.limits.stream());
+        Pipelined::new(TaoServer::new(self).max_decoding_message_size(max_bytes), handler, options, max_bytes)
     }
 
     async fn answer_read(&self, read: ReadRequest, deadline: Instant) -> Result<ReadReply> {
@@ -79,7 +86,7 @@ fn grpc_timeout<T>(request: &Request<T>) -> Option<Duration> {
 
 #[tonic::async_trait]
 impl proto::tao_server::Tao for FollowerService {
-    type PipelineStream = ReceiverStream<std::result::Result<proto::ReplyFrame, Status>>;
+    type PipelineStream = ReplyMessages;
 
     async fn read(
         &self,
@@ -126,7 +133,7 @@ impl proto::tao_server::Tao for FollowerService {
         &self,
         request: Request<Streaming<proto::Frame>>,
     ) -> std::result::Result<Response<Self::PipelineStream>, Status> {
-        Ok(Response::new(pipeline::run(self.clone(), request.into_inner(), self.limits.stream())))
+        Ok(Response::new(over_messages(self.clone(), request.into_inner(), self.limits.stream())))
     }
 
     async fn get_schema(

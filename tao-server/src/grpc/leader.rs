@@ -10,11 +10,12 @@ use tao_schema::Result;
 use tao_schema::stream::{StreamMessage, Subscribe};
 use tao_schema::wire::envelope::{ReplyBody, RequestOp};
 use tao_schema::wire::proto;
+use tao_schema::wire::proto::peer_server::PeerServer;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::pipeline::{self, RequestHandler};
+use super::pipeline::RequestHandler;
+use super::pipelined::{Pipelined, ReplyMessages, over_messages};
 use super::size::{split, streamable};
 use super::{Metadata, ServiceLimits};
 
@@ -33,6 +34,17 @@ impl LeaderService {
     /// Serves `leader`.
     pub fn new(leader: LeaderHandle, metadata: Metadata, limits: ServiceLimits) -> Self {
         Self { leader, metadata, limits }
+    }
+
+    /// The gRPC service, for messages of at most `max_bytes`.
+    pub fn into_service(self, max_bytes: usize) -> Pipelined<PeerServer<Self>, Self> {
+        let (handler, options) = (self.clone(), self.limits.stream());
+        Pipelined::new(
+            PeerServer::new(self).max_decoding_message_size(max_bytes),
+            handler,
+            options,
+            max_bytes,
+        )
     }
 }
 
@@ -54,14 +66,14 @@ impl RequestHandler for LeaderService {
 
 #[tonic::async_trait]
 impl proto::peer_server::Peer for LeaderService {
-    type PipelineStream = ReceiverStream<std::result::Result<proto::ReplyFrame, Status>>;
+    type PipelineStream = ReplyMessages;
     type ChangesStream = Pin<Box<dyn Stream<Item = std::result::Result<proto::StreamFrame, Status>> + Send>>;
 
     async fn pipeline(
         &self,
         request: Request<Streaming<proto::Frame>>,
     ) -> std::result::Result<Response<Self::PipelineStream>, Status> {
-        Ok(Response::new(pipeline::run(self.clone(), request.into_inner(), self.limits.stream())))
+        Ok(Response::new(over_messages(self.clone(), request.into_inner(), self.limits.stream())))
     }
 
     async fn changes(

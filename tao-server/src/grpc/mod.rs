@@ -5,6 +5,8 @@ mod inspect;
 mod leader;
 mod metadata;
 mod pipeline;
+mod pipelined;
+mod reply_frames;
 mod size;
 
 use std::time::Duration;
@@ -22,6 +24,7 @@ pub use follower::FollowerService;
 pub use inspect::{FollowerInspect, LeaderInspect};
 pub use leader::LeaderService;
 pub use metadata::Metadata;
+pub use pipelined::Pipelined;
 
 /// Bounds that every service of a node keeps.
 #[derive(Clone, Debug)]

@@ -1,36 +1,37 @@
 //! The server's side of a pipelined stream: frames in, replies out as they are ready.
 //!
-//! What memory can answer is answered inline, one reply frame for a request frame, without a task or a wake-up.
-//! The rest runs in tasks of its own, bounded for each stream, and its replies share frames, too.
+//! The transport polls the stream of replies, which takes a frame and answers inline whatever memory can answer: one reply
+//! frame for a request frame, without a task, a queue or a wake-up in between, and no frame is read while nobody takes
+//! replies. The rest runs in tasks of its own, bounded for each stream, and its replies share frames, too.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tao_schema::limits::MAX_FRAME_OPS;
-use tao_schema::wire::envelope::{Incoming, ReplyBody, RequestOp, check_frame, decode_request, encode_reply};
-use tao_schema::wire::proto;
+use bytes::Bytes;
+use futures_util::Stream;
+use tao_schema::wire::envelope::{Incoming, ReplyBody, RequestOp};
+use tao_schema::wire::frames::requests;
 use tao_schema::{Error, ErrorCode, Result};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
-use tonic::{Status, Streaming};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tonic::Status;
 
-use super::size::{fitting, split};
+use super::reply_frames::{ReplyFrames, encoded};
 
 /// Answers the requests of a stream.
-pub trait RequestHandler: Clone + Send + Sync + 'static {
+pub trait RequestHandler: Clone + Send + Sync + Unpin + 'static {
     /// Answers at once, if that needs no waiting.
     fn answer_now(&self, op: &RequestOp) -> Option<Result<ReplyBody>>;
 
     /// Answers by `deadline`. Never cancelled: runs to its end even if the stream is gone.
     fn answer(&self, op: RequestOp, deadline: Instant) -> impl Future<Output = Result<ReplyBody>> + Send;
 }
-
-/// Reply frames that may wait for a slow reader before its requests are no longer read.
-const REPLY_FRAMES: usize = 16;
 
 /// How a stream is run.
 #[derive(Clone, Debug)]
@@ -45,100 +46,135 @@ pub struct StreamOptions {
     pub calls: TaskTracker,
 }
 
-/// Runs a stream until its client ends it or the node drains.
-pub fn run<H: RequestHandler>(
+/// The reply frames of one stream. Ends when its client ends it, or the node drains, and all that was taken is answered.
+pub struct Replies<H, S> {
     handler: H,
-    inbound: Streaming<proto::Frame>,
+    /// `None`: no more frames are taken.
+    reading: Option<Reading<S>>,
+    slow: mpsc::Receiver<Bytes>,
+    drained: Pin<Box<WaitForCancellationFutureOwned>>,
+    room: Arc<Semaphore>,
+    frames: ReplyFrames,
     options: StreamOptions,
-) -> ReceiverStream<std::result::Result<proto::ReplyFrame, Status>> {
-    let (frames, outbound) = mpsc::channel(REPLY_FRAMES);
-    // As many replies can wait as requests can be under way, so that a finished task never waits to hand over.
-    let (slow, slow_replies) = mpsc::channel(options.max_requests);
-    tokio::spawn(collect(slow_replies, frames.clone()));
-    tokio::spawn(read_frames(handler, inbound, frames, slow, options));
-    ReceiverStream::new(outbound)
 }
 
-type FrameSender = mpsc::Sender<std::result::Result<proto::ReplyFrame, Status>>;
+struct Reading<S> {
+    inbound: S,
+    /// Where tasks put their replies: as many can wait as requests can be under way, so that a finished task never waits.
+    slow: mpsc::Sender<Bytes>,
+    /// A drain waits for the reading, too: a request that was taken is counted before it ends.
+    _counted: TaskTrackerToken,
+}
 
-async fn read_frames<H: RequestHandler>(
-    handler: H,
-    mut inbound: Streaming<proto::Frame>,
-    frames: FrameSender,
-    slow: mpsc::Sender<proto::Reply>,
-    options: StreamOptions,
-) {
-    let room = Arc::new(Semaphore::new(options.max_requests));
-    // A drain waits for this loop, too: a request that was taken is counted before the loop ends.
-    let _reading = options.calls.token();
-    loop {
-        let message = tokio::select! {
-            biased;
-            () = options.drain.cancelled() => return,
-            message = inbound.message() => message,
-        };
-        let frame = match message {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return,
-            Err(status) => {
-                tracing::debug!(%status, "stream ended");
-                return;
+/// Runs a stream of request frames.
+pub fn run<H: RequestHandler, S>(handler: H, inbound: S, options: StreamOptions) -> Replies<H, S> {
+    let (sender, slow) = mpsc::channel(options.max_requests);
+    Replies {
+        handler,
+        reading: Some(Reading { inbound, slow: sender, _counted: options.calls.token() }),
+        slow,
+        drained: Box::pin(options.drain.clone().cancelled_owned()),
+        room: Arc::new(Semaphore::new(options.max_requests)),
+        frames: ReplyFrames::default(),
+        options,
+    }
+}
+
+impl<H: RequestHandler, S> Stream for Replies<H, S>
+where
+    S: Stream<Item = std::result::Result<Bytes, Status>> + Unpin,
+{
+    type Item = std::result::Result<Bytes, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if let Some(frame) = this.frames.full() {
+                return Poll::Ready(Some(Ok(frame)));
             }
-        };
-        if let Err(error) = check_frame(&frame) {
-            let _gone = frames.send(Err(error.into())).await;
-            return;
+            // All that is ready goes together.
+            let waits = loop {
+                match this.slow.poll_recv(cx) {
+                    Poll::Ready(Some(reply)) => this.frames.put_encoded(&reply),
+                    Poll::Ready(None) => break false,
+                    Poll::Pending => break true,
+                }
+                if this.frames.has_full() {
+                    break true;
+                }
+            };
+            match this.poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Err(error) = this.take(&frame) {
+                        this.reading = None;
+                        return Poll::Ready(Some(Err(error.into())));
+                    }
+                    // One frame for one: what is answered is not held back for the next one's.
+                    this.frames.close();
+                }
+                Poll::Ready(Some(Err(status))) => {
+                    tracing::debug!(%status, "stream ended");
+                    this.reading = None;
+                }
+                Poll::Ready(None) if this.reading.is_some() => this.reading = None,
+                Poll::Ready(None) | Poll::Pending => match this.frames.rest() {
+                    Some(frame) => return Poll::Ready(Some(Ok(frame))),
+                    None if waits => return Poll::Pending,
+                    None => return Poll::Ready(None),
+                },
+            }
         }
-        let mut ready = Vec::with_capacity(frame.request.len());
-        for request in frame.request {
-            let Incoming { id, deadline, op } = decode_request(request);
+    }
+}
+
+impl<H: RequestHandler, S> Replies<H, S>
+where
+    S: Stream<Item = std::result::Result<Bytes, Status>> + Unpin,
+{
+    /// The next frame; `None`: there will be none.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<std::result::Result<Bytes, Status>>> {
+        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+        if self.drained.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        Poll::Ready(ready!(Pin::new(&mut reading.inbound).poll_next(cx)))
+    }
+
+    /// Answers a frame, or has it answered.
+    ///
+    /// # Errors
+    /// The frame can't be read: nobody knows which requests it has, so the stream ends.
+    fn take(&mut self, frame: &Bytes) -> Result<()> {
+        for incoming in requests(frame)? {
+            let Incoming { id, deadline, op } = incoming?;
             let now = match &op {
-                Ok(op) => handler.answer_now(op),
+                Ok(op) => self.handler.answer_now(op),
                 Err(error) => Some(Err(error.clone())),
             };
-            let (None, Ok(op)) = (&now, op) else {
-                ready.extend(now.map(|result| fitting(encode_reply(id, result))));
-                continue;
-            };
-            let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-                ready.push(encode_reply(id, Err(overloaded(options.max_requests))));
-                continue;
-            };
-            let (handler, slow) = (handler.clone(), slow.clone());
-            let deadline = Instant::now() + deadline.unwrap_or(options.default_deadline);
-            options.calls.spawn(async move {
-                let result = handler.answer(op, deadline).await;
-                // The client may be gone: then nobody waits for the reply, and what was written stays written.
-                let _gone = slow.send(fitting(encode_reply(id, result))).await;
-                drop(permit);
-            });
+            match (now, op) {
+                (None, Ok(op)) => self.start(id, deadline, op),
+                (Some(result), _) => self.frames.put(id, result),
+                (None, Err(error)) => self.frames.put(id, Err(error)),
+            }
         }
-        if !ready.is_empty() && !send(&frames, ready).await {
-            return;
-        }
+        Ok(())
     }
-}
 
-/// Sends replies; false if the client is gone.
-async fn send(frames: &FrameSender, replies: Vec<proto::Reply>) -> bool {
-    for reply in split(replies) {
-        if frames.send(Ok(proto::ReplyFrame { reply })).await.is_err() {
-            return false;
-        }
-    }
-    true
-}
-
-/// Puts whatever is ready into one frame.
-async fn collect(mut replies: mpsc::Receiver<proto::Reply>, frames: FrameSender) {
-    loop {
-        let mut reply = Vec::new();
-        if replies.recv_many(&mut reply, MAX_FRAME_OPS).await == 0 {
+    /// Has a request answered by a task.
+    fn start(&mut self, id: u64, deadline: Option<Duration>, op: RequestOp) {
+        let Some(reading) = &self.reading else { return };
+        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
+            self.frames.put(id, Err(overloaded(self.options.max_requests)));
             return;
-        }
-        if !send(&frames, reply).await {
-            return;
-        }
+        };
+        let (handler, slow) = (self.handler.clone(), reading.slow.clone());
+        let deadline = Instant::now() + deadline.unwrap_or(self.options.default_deadline);
+        self.options.calls.spawn(async move {
+            let result = handler.answer(op, deadline).await;
+            // The client may be gone: then nobody waits for the reply, and what was written stays written.
+            let _gone = slow.send(encoded(id, result)).await;
+            drop(permit);
+        });
     }
 }
 

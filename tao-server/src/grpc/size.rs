@@ -7,11 +7,11 @@ use tao_schema::limits::MAX_MESSAGE_BYTES;
 use tao_schema::wire::proto::{self, reply, stream_message};
 
 /// Bytes that a frame is filled up to: what is larger goes alone.
-const TARGET: usize = MAX_MESSAGE_BYTES / 2;
+pub(super) const TARGET: usize = MAX_MESSAGE_BYTES / 2;
 /// Key and length of a reply in its frame, at most.
 const FRAMING: usize = 8;
 /// Of one message at most; the rest is for the frame around it.
-const LARGEST: usize = MAX_MESSAGE_BYTES - 1_024;
+pub(super) const LARGEST: usize = MAX_MESSAGE_BYTES - 1_024;
 
 /// A reply that fits: a write goes without its changes, which its positions then stand in for as floors (R15); an answer
 /// that is too large to be brought becomes an error that says so. Never a shorter list: it would pass for all there is.
@@ -83,7 +83,7 @@ fn within(mut reply: proto::Reply, most: usize) -> (proto::Reply, usize) {
     (reply, bytes)
 }
 
-fn too_large(bytes: usize) -> Error {
+pub(super) fn too_large(bytes: usize) -> Error {
     Error::invalid(format!(
         "the answer takes {bytes} bytes, more than a message has room for (at most {MAX_MESSAGE_BYTES}): ask for less \
          at a time, with a smaller limit or fewer requests in one batch"

@@ -277,7 +277,7 @@ impl Parts<'_> {
         let inspect = FollowerInspect::new(follower.clone(), Arc::clone(self.topology));
         let bytes = self.config.limits.message_bytes;
         let router = base
-            .add_service(tao_server::TaoServer::new(tao).max_decoding_message_size(bytes))
+            .add_service(tao.into_service(bytes))
             .add_service(inspect_server::InspectServer::new(inspect));
         Ok((Service::Follower(follower), router))
     }
@@ -301,7 +301,7 @@ impl Parts<'_> {
         // Answers carry whole changes and batches of inverses: twice an application's message.
         let bytes = 2 * self.config.limits.message_bytes;
         let router = base
-            .add_service(peer_server::PeerServer::new(peer).max_decoding_message_size(bytes))
+            .add_service(peer.into_service(bytes))
             .add_service(inspect_server::InspectServer::new(inspect));
         (Service::Leader(leader), router)
     }

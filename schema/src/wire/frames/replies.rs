@@ -287,9 +287,7 @@ impl RawReply {
         }
         let fields = EncodedFields(self.kept(fields.unwrap_or_default()));
         // Another encoder's bytes are brought into shape by prost.
-        if fields.entries_at_most(usize::MAX).is_none() {
-            return None;
-        }
+        fields.entries_at_most(usize::MAX)?;
         Some((ObjectId(id), ObjectRow { otype: ObjectType(otype), version, fields }))
     }
 
