@@ -26,6 +26,7 @@ fn one_move(binary: ServerBinary, seed: u64) -> MovesOptions {
         mode: ReplicationMode::Async,
         faults: false,
         rows: 0,
+        reverse_after: None,
     }
 }
 

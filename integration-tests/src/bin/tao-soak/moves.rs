@@ -36,6 +36,9 @@ pub(super) struct MovesArgs {
     /// Move: so many at most.
     #[arg(long)]
     moves: Option<u64>,
+    /// Move: brings every shard back, after so many seconds of writes where it went.
+    #[arg(long, value_name = "SECONDS")]
+    reverse_after: Option<f64>,
     /// Move: in place of moves by chance, one for each step of the mover and each part that is killed there; writes the table
     /// here.
     #[arg(long, value_name = "FILE")]
@@ -74,6 +77,7 @@ pub(super) async fn run(command: &Soak) -> Result<bool> {
         mode: command.mode.into(),
         faults: args.faults == Faults::Random,
         rows: args.rows,
+        reverse_after: args.reverse_after.map(Duration::from_secs_f64),
     };
     eprintln!("seed {}, {} regions, {} host groups", options.seed, options.regions, options.groups);
     if let Some(path) = &args.table {

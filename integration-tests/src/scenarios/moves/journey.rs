@@ -7,7 +7,7 @@ use serde::Serialize;
 use tao_admin::shard::Step;
 
 use super::hurt::{heal, hurt};
-use super::order::{Lead, MoveFault, Order, Planned, lead};
+use super::order::{BEFORE_BACK, Lead, MoveFault, Order, Planned, lead};
 use super::probes::Seen;
 use super::settle::{Command, Way};
 use super::sides::{compared, nothing_left, one_owner, sides};
@@ -148,8 +148,9 @@ impl<'a> Journey<'a> {
             return Ok(());
         }
         self.verify().await?;
-        if self.order.reverse || way == Some(Lead::Back) {
-            self.site.pass(BEFORE).await;
+        let back_after = self.order.back_after.or((way == Some(Lead::Back)).then_some(BEFORE_BACK));
+        if let Some(time) = back_after {
+            self.site.pass(time).await;
             let planned = fault_of(Lead::Back, &self.order);
             self.watched("back", &["reverse", &shard, "--take-over"], planned).await?;
             self.verify().await?;

@@ -80,6 +80,8 @@ pub struct MovesOptions {
     pub faults: bool,
     /// One shard has so many rows more, and is the first to move; 0: none.
     pub rows: u64,
+    /// Every shard is brought back, after so much time where it went.
+    pub reverse_after: Option<Duration>,
 }
 
 impl MovesOptions {
@@ -105,6 +107,9 @@ impl MovesOptions {
         }
         if let Some(moves) = self.moves {
             text.push_str(&format!(" --moves {moves}"));
+        }
+        if let Some(time) = self.reverse_after {
+            text.push_str(&format!(" --reverse-after {}", time.as_secs_f64()));
         }
         text
     }
@@ -154,6 +159,7 @@ async fn work(options: &MovesOptions, site: &mut Site, summary: &mut MovesSummar
         let last = enough || began.elapsed() >= options.time;
         let ends = last || window.elapsed() >= WINDOW || number == 1;
         order.still = ends;
+        order.back_after = options.reverse_after.or(order.back_after);
         let mut journey = Journey::new(site, &mut summary.findings, order);
         let travelled = journey.travel().await;
         let report = journey.report;

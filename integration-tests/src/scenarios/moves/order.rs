@@ -1,6 +1,7 @@
 //! One move as it is drawn: which shard, where to, what goes wrong at which step.
 
 use std::fmt;
+use std::time::Duration;
 
 use rand::Rng as _;
 use rand::rngs::StdRng;
@@ -14,8 +15,8 @@ pub(super) struct Order {
     pub(super) shard: ShardId,
     pub(super) from: HostGroupId,
     pub(super) to: HostGroupId,
-    /// Brought back before it is closed.
-    pub(super) reverse: bool,
+    /// Brought back before it is closed, when it was written for so long where it went.
+    pub(super) back_after: Option<Duration>,
     /// Compared once more past the mover before it is closed, with nobody at work.
     pub(super) still: bool,
     pub(super) fault: Option<Planned>,
@@ -27,6 +28,9 @@ pub(super) struct Planned {
     pub(super) step: Step,
     pub(super) fault: MoveFault,
 }
+
+/// A shard that comes back at once was written for so long where it went.
+pub(super) const BEFORE_BACK: Duration = Duration::from_secs(3);
 
 /// One of the two host groups of a move.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,7 +148,7 @@ pub(super) fn draw(
     let steps: Vec<Step> = Step::ALL.iter().copied().filter(|step| may_come(*step, reverse)).collect();
     let step = steps[random.random_range(0..steps.len())];
     let fault = faults.then_some(Planned { step, fault });
-    Some(Order { shard, from, to, reverse, still: false, fault })
+    Some(Order { shard, from, to, back_after: reverse.then_some(BEFORE_BACK), still: false, fault })
 }
 
 fn may_come(step: Step, reverse: bool) -> bool {

@@ -10,7 +10,7 @@ use tao_admin::shard::Step;
 use tao_schema::ids::ShardId;
 
 use super::journey::{Journey, MoveReport};
-use super::order::{Lead, MoveFault, Order, Planned, Side, lead};
+use super::order::{BEFORE_BACK, Lead, MoveFault, Order, Planned, Side, lead};
 use super::site::Site;
 use super::{MovesOptions, has_failpoints};
 use crate::scenarios::findings::Findings;
@@ -192,8 +192,8 @@ async fn make(
     let from = topology.assignment(shard).context("a shard of the cluster")?.host_group;
     let at = topology.host_groups.iter().position(|group| group.id == from).context("its host group")?;
     let to = topology.host_groups[(at + 1) % topology.host_groups.len()].id;
-    let reverse = lead(planned.step) == Lead::Back;
-    let order = Order { shard, from, to, reverse, still: true, fault: Some(planned) };
+    let back_after = (lead(planned.step) == Lead::Back).then_some(BEFORE_BACK);
+    let order = Order { shard, from, to, back_after, still: true, fault: Some(planned) };
     let mut journey = Journey::new(site, findings, order);
     let travelled = journey.travel().await;
     cell.report = journey.report;
