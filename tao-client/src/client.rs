@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::calls::{CallOptions, Context, Reply, Request};
 use crate::cluster::Cluster;
 use crate::connection::Stats;
-use crate::flight::{Core, Flight, Outgoing};
+use crate::flight::{Answer, Core, Flight, Landed, Outgoing, OutgoingWrite};
 use crate::options::Options;
 use crate::record::{Recorded, RecordedReply, Recording};
 use crate::retry::Attempts;
@@ -94,8 +94,9 @@ impl Client {
         request: Request,
         options: &CallOptions,
     ) -> Result<Reply> {
-        let (mut flight, mut sent) = self.flight(context, request, options)?;
-        let answer = self.core.fly(&mut flight).await;
+        let now = Instant::now();
+        let (mut flight, mut sent) = self.flight(context, request, options, now)?;
+        let answer = self.core.fly(&mut flight, now).await;
         self.settle(answer, &mut sent)
     }
 
@@ -104,35 +105,41 @@ impl Client {
         &self,
         context: &Context,
         requests: Vec<(Result<Request>, CallOptions)>,
-    ) -> Vec<Result<Reply>> {
-        let mut flights = Vec::with_capacity(requests.len());
+    ) -> impl Iterator<Item = Result<Reply>> {
+        let now = Instant::now();
         let mut sent = Vec::with_capacity(requests.len());
-        for (request, options) in requests {
-            match request.and_then(|request| self.flight(context, request, &options)) {
+        let flights = requests.into_iter().map(|(request, options)| {
+            match request.and_then(|request| self.flight(context, request, &options, now)) {
                 Ok((flight, what)) => {
-                    flights.push(Ok(flight));
                     sent.push(Some(what));
+                    Ok(flight)
                 }
                 Err(error) => {
-                    flights.push(Err(error));
                     sent.push(None);
+                    Err(error)
                 }
             }
-        }
-        let answers = self.core.fly_all(flights).await.into_iter();
-        let settled = answers.zip(sent).map(|(answer, sent)| match (answer, sent) {
+        });
+        let answers = self.core.fly_all(flights, now).await.into_iter();
+        // Each is settled, and decoded, when it is taken: while it is still near.
+        answers.zip(sent).map(move |(answer, sent)| match (answer, sent) {
             (answer, Some(mut sent)) => self.settle(answer, &mut sent),
             (Err(error), None) => Err(error),
             (Ok(_), None) => Err(Error::internal("an answer to what was not sent")),
-        });
-        settled.collect()
+        })
     }
 
-    fn flight(&self, context: &Context, request: Request, options: &CallOptions) -> Result<(Flight, Sent)> {
+    /// A request that is ready to go at `now`, and what is needed to note its answer.
+    fn flight(
+        &self,
+        context: &Context,
+        request: Request,
+        options: &CallOptions,
+        now: Instant,
+    ) -> Result<(Flight, Sent)> {
         let client_options = self.core.cluster.options();
         // Before anything is looked up in the session: what ends after this may be missing in what is demanded.
-        let mut recording = self.record();
-        let now = Instant::now();
+        let mut recording = self.record().map(Box::new);
         let timeout = options.timeout.unwrap_or(client_options.timeout).min(MAX_DEADLINE);
         let deadline = now + timeout;
         let (sent, what) = match request {
@@ -145,7 +152,7 @@ impl Client {
                 if let Some(recording) = &mut recording {
                     recording.asked(Recorded::Read(request.clone()));
                 }
-                (Sent { shard, demand, recording }, Outgoing::Read(request.into()))
+                (Sent { shard, demand, recording }, Outgoing::Read(request))
             }
             Request::Write { ops, .. } => {
                 let id = RequestId(rand::rng().random());
@@ -156,8 +163,8 @@ impl Client {
                 if let Some(recording) = &mut recording {
                     recording.asked(Recorded::Write(request.clone()));
                 }
-                let what = Outgoing::Write { request: request.into(), began: now, began_wall };
-                (Sent { shard, demand: None, recording }, what)
+                let write = OutgoingWrite { request: request.into(), began: now, began_wall };
+                (Sent { shard, demand: None, recording }, Outgoing::Write(Box::new(write)))
             }
         };
         let attempts = Attempts::new(client_options, deadline);
@@ -189,7 +196,7 @@ impl Client {
 
     /// Translates a reply, notes what it tells in the session (R19), and shows it to the recorder: last, so that what begins
     /// after the recorded end demands all of it.
-    fn settle(&self, answer: Result<proto::reply::Result>, sent: &mut Sent) -> Result<Reply> {
+    fn settle(&self, answer: Answer, sent: &mut Sent) -> Result<Reply> {
         let reply = answer.and_then(understand).map_err(|error| self.explain_loss(error, sent.shard));
         self.note(&reply, sent);
         if let Some(recording) = &mut sent.recording {
@@ -254,12 +261,15 @@ struct Sent {
     shard: ShardId,
     /// Of a read in a session.
     demand: Option<Demand>,
-    recording: Option<Recording>,
+    recording: Option<Box<Recording>>,
 }
 
-fn understand(reply: proto::reply::Result) -> Result<Reply> {
+fn understand(landed: Landed) -> Result<Reply> {
+    let reply = match landed {
+        Landed::Read(reply) => return Ok(Reply::Read(reply.read()?)),
+        Landed::Other(reply) => *reply,
+    };
     match reply {
-        proto::reply::Result::Read(reply) => Ok(Reply::Read(reply.try_into()?)),
         proto::reply::Result::Write(mut reply) => {
             let explain = reply.explain.take().map(Explain::try_from).transpose();
             // It has happened: what can't be understood of it must not make it look failed.
@@ -268,8 +278,8 @@ fn understand(reply: proto::reply::Result) -> Result<Reply> {
             Ok(Reply::Write(reply.try_into().map_err(unclear)?, explain))
         }
         proto::reply::Result::Error(error) => Err(error.into()),
-        proto::reply::Result::Fill(_) => {
-            Err(Error::new(ErrorCode::Corrupt, "the node answered with a fill, which was not asked"))
+        proto::reply::Result::Read(_) | proto::reply::Result::Fill(_) => {
+            Err(Error::new(ErrorCode::Corrupt, "the node's answer to a write is none to a write"))
         }
     }
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use tao_schema::ids::ShardId;
+use tao_schema::ops::ReadRequest;
 use tao_schema::planted::{Bug, planted};
+use tao_schema::wire::frames::RawReply;
 use tao_schema::wire::proto;
 use tao_schema::{Error, ErrorCode, Result};
 use tokio::task::AbortHandle;
@@ -13,9 +15,11 @@ use tokio::time::Instant;
 
 use crate::budget::RetryBudget;
 use crate::cluster::{Cluster, Node};
+use crate::connection::MAX_GROUP;
 use crate::retry::{Attempts, Verdict};
 
-type Answer = Result<proto::reply::Result>;
+/// What a flight brings home.
+pub(crate) type Answer = Result<Landed>;
 
 /// What all handles of one client share.
 pub(crate) struct Core {
@@ -37,27 +41,35 @@ pub(crate) struct Flight {
 
 /// What a flight carries, the same in every attempt.
 pub(crate) enum Outgoing {
-    Read(proto::ReadRequest),
-    Write { request: proto::WriteRequest, began: Instant, began_wall: SystemTime },
+    Read(ReadRequest),
+    Write(Box<OutgoingWrite>),
 }
 
-/// Requests of one call to one node.
+/// A write with when it began.
+pub(crate) struct OutgoingWrite {
+    pub(crate) request: proto::WriteRequest,
+    pub(crate) began: Instant,
+    pub(crate) began_wall: SystemTime,
+}
+
+/// What a node has said: no error.
+pub(crate) enum Landed {
+    /// Of a read, not decoded yet.
+    Read(RawReply),
+    Other(Box<proto::reply::Result>),
+}
+
+/// First attempts of one call to one node.
 struct Group {
     node: Arc<Node>,
-    members: Vec<Member>,
+    /// Of reads, which are awaited together: their stream, and until when. `None`: writes, each on its own.
+    reads: Option<(usize, Instant)>,
+    members: Vec<(usize, Flight)>,
 }
 
-struct Member {
-    at: usize,
-    flight: Flight,
-    op: proto::request::Op,
-    until: Instant,
-}
-
-/// One attempt: whom to ask, what, and until when.
+/// One attempt: whom to ask, and until when.
 struct Attempt {
     node: Arc<Node>,
-    op: proto::request::Op,
     until: Instant,
 }
 
@@ -72,34 +84,21 @@ impl Core {
     }
 
     /// Makes attempts until the call is settled.
-    pub(crate) async fn fly(&self, flight: &mut Flight) -> Answer {
+    pub(crate) async fn fly(&self, flight: &mut Flight, now: Instant) -> Answer {
         self.budget.pay_in();
-        self.go_on(flight).await
+        self.go_on(flight, now).await
     }
 
-    /// Makes the first attempts grouped by node, so that they share frames; what must be tried again goes on alone.
-    /// Answers are in the order of `flights`.
-    pub(crate) async fn fly_all(&self, flights: Vec<Result<Flight>>) -> Vec<Answer> {
-        let mut answers: Vec<Option<Answer>> = flights.iter().map(|_| None).collect();
-        let mut groups: Vec<Group> = Vec::new();
-        for (at, flight) in flights.into_iter().enumerate() {
-            let attempt = flight.and_then(|flight| {
-                self.budget.pay_in();
-                let attempt = flight.attempt(&self.cluster)?;
-                Ok((flight, attempt))
-            });
-            match attempt {
-                Ok((flight, Attempt { node, op, until })) => {
-                    let member = Member { at, flight, op, until };
-                    match groups.iter_mut().find(|group| Arc::ptr_eq(&group.node, &node)) {
-                        Some(group) => group.members.push(member),
-                        None => groups.push(Group { node, members: vec![member] }),
-                    }
-                }
-                Err(error) => answers[at] = Some(Err(error)),
-            }
-        }
-        let groups = groups.into_iter().map(|group| self.fly_group(group));
+    /// Makes the first attempts grouped by node, so that they share frames and reads are awaited together; what must be
+    /// tried again goes on alone. Answers are in the order of `flights`.
+    pub(crate) async fn fly_all(
+        &self,
+        flights: impl ExactSizeIterator<Item = Result<Flight>>,
+        now: Instant,
+    ) -> Vec<Answer> {
+        let mut answers: Vec<Option<Answer>> = Vec::with_capacity(flights.len());
+        let groups = self.grouped(flights, now, &mut answers);
+        let groups = groups.into_iter().map(|group| self.fly_group(group, now));
         for (at, answer) in join_all(groups).await.into_iter().flatten() {
             answers[at] = Some(answer);
         }
@@ -107,80 +106,198 @@ impl Core {
         answers.into_iter().map(|answer| answer.unwrap_or_else(lost)).collect()
     }
 
-    async fn fly_group(&self, group: Group) -> Vec<(usize, Answer)> {
-        let node = group.node;
-        let mut ops = Vec::with_capacity(group.members.len());
-        let mut waiting = Vec::with_capacity(group.members.len());
-        for Member { at, flight, op, until } in group.members {
-            ops.push((op, until));
-            waiting.push((at, flight, until));
+    /// The groups that flights depart in. Leaves a place in `answers` for each, filled if it can't depart.
+    fn grouped(
+        &self,
+        flights: impl ExactSizeIterator<Item = Result<Flight>>,
+        now: Instant,
+        answers: &mut Vec<Option<Answer>>,
+    ) -> Vec<Group> {
+        let routes = self.cluster.routes();
+        let mut groups: Vec<Group> = Vec::new();
+        let expected = flights.len().min(MAX_GROUP);
+        for (at, flight) in flights.enumerate() {
+            let chosen = flight.and_then(|flight| {
+                self.budget.pay_in();
+                Ok((routes.choose(flight.shard, &[], now)?, flight))
+            });
+            answers.push(None);
+            let (node, flight) = match chosen {
+                Ok(chosen) => chosen,
+                Err(error) => {
+                    answers[at] = Some(Err(error));
+                    continue;
+                }
+            };
+            let reads = match &flight.what {
+                Outgoing::Read(_) => Some((node.connection.lane_of(flight.shard), flight.until(now))),
+                Outgoing::Write(_) => None,
+            };
+            let limit = if reads.is_some() { node.connection.group_limit() } else { usize::MAX };
+            // The newest of a kind is the one that has room.
+            let mut open = groups.iter_mut().rev();
+            match open.find(|group| Arc::ptr_eq(&group.node, node) && group.reads == reads) {
+                Some(group) if group.members.len() < limit => group.members.push((at, flight)),
+                _ => {
+                    let mut members = Vec::with_capacity(expected);
+                    members.push((at, flight));
+                    groups.push(Group { node: node.clone(), reads, members });
+                }
+            }
         }
-        let outcomes = node.connection.call_many_raw(ops).await;
-        let mut answers = Vec::with_capacity(waiting.len());
+        groups
+    }
+
+    async fn fly_group(&self, group: Group, now: Instant) -> Vec<(usize, Answer)> {
+        let Group { node, reads, members } = group;
+        match reads {
+            Some((lane, until)) => {
+                let requests = members.iter().filter_map(|(_, flight)| flight.read());
+                match node.connection.read_group(lane, requests, now, until).await {
+                    Ok(answers) => {
+                        let outcomes = answers.into_outcomes().map(|outcome| outcome.map(Landed::Read));
+                        self.judge_all(&node, members, outcomes, now).await
+                    }
+                    Err(error) => {
+                        let outcomes = std::iter::repeat_with(|| Err(error.clone()));
+                        self.judge_all(&node, members, outcomes, now).await
+                    }
+                }
+            }
+            None => {
+                let writes =
+                    members.iter().filter_map(|(_, flight)| Some((flight.write(now)?, flight.until(now))));
+                let outcomes = node.connection.call_many_raw(writes.collect()).await.into_iter();
+                let outcomes = outcomes.map(|outcome| outcome.map(|reply| Landed::Other(Box::new(reply))));
+                self.judge_all(&node, members, outcomes, now).await
+            }
+        }
+    }
+
+    /// Judges first attempts that began at `began`, and goes on with those that need it.
+    async fn judge_all(
+        &self,
+        node: &Arc<Node>,
+        members: Vec<(usize, Flight)>,
+        outcomes: impl Iterator<Item = Answer>,
+        began: Instant,
+    ) -> Vec<(usize, Answer)> {
+        let mut answers = Vec::with_capacity(members.len());
         let mut again = Vec::new();
-        for ((at, mut flight, until), outcome) in waiting.into_iter().zip(outcomes) {
-            match self.judge(&mut flight, &node, until, outcome) {
+        for ((at, mut flight), outcome) in members.into_iter().zip(outcomes) {
+            let until = flight.until(began);
+            match self.judge(&mut flight, node, until, outcome) {
                 Verdict::Done(answer) => answers.push((at, answer)),
                 Verdict::Again(pause) => again.push(async move {
                     tokio::time::sleep(pause).await;
-                    (at, self.go_on(&mut flight).await)
+                    (at, self.go_on(&mut flight, Instant::now()).await)
                 }),
             }
         }
-        answers.extend(join_all(again).await);
+        if !again.is_empty() {
+            answers.extend(join_all(again).await);
+        }
         answers
     }
 
-    async fn go_on(&self, flight: &mut Flight) -> Answer {
+    async fn go_on(&self, flight: &mut Flight, mut now: Instant) -> Answer {
         loop {
-            let Attempt { node, op, until } = flight.attempt(&self.cluster)?;
-            let outcome = node.connection.call_raw(op, until).await;
+            let Attempt { node, until } = flight.attempt(&self.cluster, now)?;
+            let outcome = match &flight.what {
+                Outgoing::Read(request) => {
+                    node.connection.read_raw(request, now, until).await.map(Landed::Read)
+                }
+                Outgoing::Write(write) => {
+                    let op = write.op(&flight.attempts, now);
+                    node.connection.call_raw(op, until).await.map(|reply| Landed::Other(Box::new(reply)))
+                }
+            };
             match self.judge(flight, &node, until, outcome) {
                 Verdict::Done(answer) => return answer,
                 Verdict::Again(Duration::ZERO) => {}
                 Verdict::Again(pause) => tokio::time::sleep(pause).await,
             }
+            now = Instant::now();
         }
     }
 
-    /// Learns from an attempt and says what follows.
+    /// Learns from an attempt and says what follows. `Err` of `outcome`: the node was not reached.
+    #[inline]
     fn judge(
         &self,
         flight: &mut Flight,
         node: &Arc<Node>,
         until: Instant,
-        outcome: Result<proto::reply::Result>,
-    ) -> Verdict<proto::reply::Result> {
+        outcome: Answer,
+    ) -> Verdict<Landed> {
+        match outcome.map(Landed::or_error) {
+            Ok(Ok(landed)) => {
+                node.answered();
+                Verdict::Done(Ok(landed))
+            }
+            Ok(Err(refusal)) => self.judge_refusal(flight, node, until, refusal),
+            Err(error) => self.judge_failure(flight, node, until, error),
+        }
+    }
+
+    /// The node has said an error.
+    #[cold]
+    fn judge_refusal(
+        &self,
+        flight: &mut Flight,
+        node: &Arc<Node>,
+        until: Instant,
+        error: Error,
+    ) -> Verdict<Landed> {
+        node.answered();
+        match error.code {
+            // The ring is right about this node, but the tier has changed behind it.
+            ErrorCode::NotOwner => self.cluster.refresh(),
+            // Another node may reach what this one can't.
+            ErrorCode::Unavailable | ErrorCode::Overloaded => flight.tried.push(node.clone()),
+            _ => {}
+        }
+        flight.attempts.judge(Err(error), until, Instant::now(), &self.budget)
+    }
+
+    /// The node has said nothing.
+    #[cold]
+    fn judge_failure(
+        &self,
+        flight: &mut Flight,
+        node: &Arc<Node>,
+        until: Instant,
+        error: Error,
+    ) -> Verdict<Landed> {
         let now = Instant::now();
-        let outcome = match outcome {
-            Ok(proto::reply::Result::Error(error)) => {
-                node.answered();
-                let error = Error::from(error);
-                match error.code {
-                    // The ring is right about this node, but the tier has changed behind it.
-                    ErrorCode::NotOwner => self.cluster.refresh(),
-                    // Another node may reach what this one can't.
-                    ErrorCode::Unavailable | ErrorCode::Overloaded => flight.tried.push(node.clone()),
-                    _ => {}
-                }
-                Err(error)
-            }
-            Ok(answer) => {
-                node.answered();
-                Ok(answer)
-            }
-            Err(error) => {
-                flight.tried.push(node.clone());
-                // A full queue is our own; anything else says that the node is not to be reached.
-                let unreachable = !matches!(error.code, ErrorCode::Overloaded | ErrorCode::InvalidArgument);
-                if unreachable && node.failed(now) {
-                    tracing::info!(node = node.name, %error, "node is passed over");
-                    self.cluster.refresh();
-                }
-                Err(error)
-            }
-        };
-        flight.attempts.judge(outcome, until, now, &self.budget)
+        flight.tried.push(node.clone());
+        // A full queue is our own; anything else says that the node is not to be reached.
+        let unreachable = !matches!(error.code, ErrorCode::Overloaded | ErrorCode::InvalidArgument);
+        if unreachable && node.failed(now) {
+            tracing::info!(node = node.name, %error, "node is passed over");
+            self.cluster.refresh();
+        }
+        flight.attempts.judge(Err(error), until, now, &self.budget)
+    }
+}
+
+impl Landed {
+    /// The error that a node has said is one.
+    #[inline]
+    fn or_error(self) -> Result<Self> {
+        match self {
+            Self::Read(reply) => match reply.error_code() {
+                None => Ok(Self::Read(reply)),
+                Some(_) => match reply.read() {
+                    Err(error) => Err(error),
+                    Ok(_) => Err(Error::internal("a reply is an error and an answer")),
+                },
+            },
+            Self::Other(reply) => match *reply {
+                proto::reply::Result::Error(error) => Err(error.into()),
+                _ => Ok(Self::Other(reply)),
+            },
+        }
     }
 }
 
@@ -195,28 +312,46 @@ impl Flight {
         Self { shard, what, attempts, patience, deadline, tried: Vec::new() }
     }
 
-    fn attempt(&self, cluster: &Cluster) -> Result<Attempt> {
-        let now = Instant::now();
+    fn attempt(&self, cluster: &Cluster, now: Instant) -> Result<Attempt> {
         let node = cluster.routes().choose(self.shard, &self.tried, now)?.clone();
-        let until = self.deadline.min(now + self.patience);
-        let op = match &self.what {
-            Outgoing::Read(request) => proto::request::Op::Read(request.clone()),
-            Outgoing::Write { request, began, began_wall } => {
-                let mut request = request.clone();
-                if self.attempts.is_retry() {
-                    // R3 refuses a retry that is too old to be recognised. The wall clock goes on while the machine
-                    // sleeps, the monotonic one may not; claiming too much age is safe, too little is not.
-                    let wall = began_wall.elapsed().unwrap_or(Duration::ZERO);
-                    let age = now.saturating_duration_since(*began).max(wall);
-                    if planted(Bug::RetryWithNewId) {
-                        request.request_id = rand::random::<[u8; 16]>().to_vec();
-                    }
-                    request.age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX).max(1);
-                }
-                proto::request::Op::Write(request)
+        Ok(Attempt { node, until: self.until(now) })
+    }
+
+    /// Until when an attempt that begins now may take.
+    fn until(&self, now: Instant) -> Instant {
+        self.deadline.min(now + self.patience)
+    }
+
+    const fn read(&self) -> Option<&ReadRequest> {
+        match &self.what {
+            Outgoing::Read(request) => Some(request),
+            Outgoing::Write(_) => None,
+        }
+    }
+
+    fn write(&self, now: Instant) -> Option<proto::request::Op> {
+        match &self.what {
+            Outgoing::Read(_) => None,
+            Outgoing::Write(write) => Some(write.op(&self.attempts, now)),
+        }
+    }
+}
+
+impl OutgoingWrite {
+    /// The request of the next attempt.
+    fn op(&self, attempts: &Attempts, now: Instant) -> proto::request::Op {
+        let mut request = self.request.clone();
+        if attempts.is_retry() {
+            // R3 refuses a retry that is too old to be recognised. The wall clock goes on while the machine sleeps, the
+            // monotonic one may not; claiming too much age is safe, too little is not.
+            let wall = self.began_wall.elapsed().unwrap_or(Duration::ZERO);
+            let age = now.saturating_duration_since(self.began).max(wall);
+            if planted(Bug::RetryWithNewId) {
+                request.request_id = rand::random::<[u8; 16]>().to_vec();
             }
-        };
-        Ok(Attempt { node, op, until })
+            request.age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX).max(1);
+        }
+        proto::request::Op::Write(request)
     }
 }
 

@@ -105,10 +105,7 @@ impl LeaderPeer for GrpcLeader {
     }
 
     async fn read(&self, request: ReadRequest, deadline: Instant) -> Result<ReadReply> {
-        match self.call(RequestOp::Read(request), deadline).await? {
-            ReplyBody::Read(reply) => Ok(reply),
-            other => Err(self.unexpected("read", &other)),
-        }
+        self.connection.read(&request, deadline).await
     }
 
     async fn fill(&self, request: FillRequest, deadline: Instant) -> Result<FillReply> {

@@ -112,7 +112,7 @@ impl Batch<'_> {
                 options.timeout = options.timeout.or(self.timeout);
             }
             let answers = self.client.run_all(&self.context, wave).await;
-            for (answer, output) in answers.into_iter().zip(outputs.by_ref()) {
+            for (answer, output) in answers.zip(outputs.by_ref()) {
                 replies.push(answer.and_then(|reply| output(reply, &self.context)));
             }
         }

@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use rand::Rng;
 use tao_schema::limits::MAX_MESSAGE_BYTES;
-use tao_schema::wire::proto;
-use tao_schema::wire::proto::peer_client::PeerClient;
-use tao_schema::wire::proto::tao_client::TaoClient;
+use tao_schema::wire::frames::{FrameCodec, Replies, replies};
 use tao_schema::{Error, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_stream::Stream;
-use tonic::Streaming;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::{Request, Status, Streaming};
 
 use super::dial::{dial, root_cause};
-use super::state::{Deliveries, Link, State};
+use super::slots::Deliveries;
+use super::state::{Link, State};
 use super::{ConnectionOptions, Service};
 
 /// What the callers, the stream and the sweeper of one connection share.
@@ -55,8 +57,8 @@ pub(super) async fn run(shared: Arc<Shared>, stream: u64) {
         reason: "the connection was given up".into(),
         worked: false,
     };
-    let mut replies = match open(&shared, stream).await {
-        Ok(replies) => replies,
+    let mut frames = match open(&shared, stream).await {
+        Ok(frames) => frames,
         Err(error) => {
             guard.reason = error.message;
             return;
@@ -70,10 +72,14 @@ pub(super) async fn run(shared: Arc<Shared>, stream: u64) {
     }
     let mut deliveries = Deliveries::new();
     loop {
-        match replies.message().await {
-            Ok(Some(frame)) => {
+        match frames.message().await.map(|frame| frame.map(replies)) {
+            Ok(Some(Ok(replies))) => {
                 guard.worked = true;
-                shared.complete(frame, &mut deliveries);
+                shared.complete(replies, &mut deliveries);
+            }
+            Ok(Some(Err(error))) => {
+                guard.reason = format!("the stream to {} broke: {}", shared.address, error.message);
+                return;
             }
             Ok(None) => {
                 guard.reason = format!("{} closed the stream", shared.address);
@@ -87,25 +93,21 @@ pub(super) async fn run(shared: Arc<Shared>, stream: u64) {
     }
 }
 
-async fn open(shared: &Arc<Shared>, stream: u64) -> Result<Streaming<proto::ReplyFrame>> {
+async fn open(shared: &Arc<Shared>, stream: u64) -> Result<Streaming<Bytes>> {
     let options = &shared.options;
     let channel = dial(&shared.address, options).await?;
     let frames = FrameStream { shared: shared.clone(), stream, yielded: false };
+    let path = match shared.service {
+        Service::Tao => "/tao.v1.Tao/Pipeline",
+        Service::Peer => "/tao.v1.Peer/Pipeline",
+    };
+    // As the generated clients do, but frames go through as bytes.
     let opening = async {
-        match shared.service {
-            Service::Tao => {
-                let mut client = TaoClient::new(channel)
-                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                    .max_encoding_message_size(MAX_MESSAGE_BYTES);
-                client.pipeline(frames).await
-            }
-            Service::Peer => {
-                let mut client = PeerClient::new(channel)
-                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                    .max_encoding_message_size(MAX_MESSAGE_BYTES);
-                client.pipeline(frames).await
-            }
-        }
+        let mut grpc = Grpc::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        grpc.ready().await.map_err(|error| Status::unavailable(root_cause(&error)))?;
+        grpc.streaming(Request::new(frames), PathAndQuery::from_static(path), FrameCodec).await
     };
     match tokio::time::timeout(options.connect_timeout, opening).await {
         Ok(Ok(replies)) => Ok(replies.into_inner()),
@@ -134,16 +136,15 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
 }
 
 fn deliver(deliveries: &mut Deliveries) {
-    for (sender, outcome) in deliveries.drain(..) {
-        // A caller that has just gone away does not want it.
-        let _ = sender.send(outcome);
+    for delivery in deliveries.drain(..) {
+        delivery.deliver();
     }
 }
 
 impl Shared {
     /// Delivers one frame: one lock for all its replies.
-    fn complete(&self, frame: proto::ReplyFrame, deliveries: &mut Deliveries) {
-        self.wake_writer_after(|state| state.complete(frame, deliveries));
+    fn complete(&self, replies: Replies, deliveries: &mut Deliveries) {
+        self.wake_writer_after(|state| state.complete(replies, deliveries));
         deliver(deliveries);
     }
 
@@ -201,9 +202,9 @@ impl Drop for LinkGuard {
 }
 
 impl Stream for FrameStream {
-    type Item = proto::Frame;
+    type Item = Bytes;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<proto::Frame>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let this = &mut *self;
         let mut state = this.shared.state.lock();
         if state.stream != this.stream {

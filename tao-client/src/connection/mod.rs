@@ -2,15 +2,20 @@
 //!
 //! A call puts its request in a queue and wakes the transport, which takes whatever waits there as one frame. An idle
 //! connection sends a single request at once; a busy one fills its frames by itself. Replies come in any order and are
-//! matched by id. There is no task and no timer for a call.
+//! matched by id. There is no task and no timer for a call. Reads are encoded where they are asked and decoded where they
+//! are awaited, and those that one caller sends together are queued and awaited as one group.
 //!
 //! Applications use it through [`crate::Client`]; nodes use it for follower → leader and leader → leader.
 
 mod dial;
+mod lane;
 mod link;
+mod slots;
 mod state;
 mod window;
 
+#[cfg(test)]
+mod group_tests;
 #[cfg(test)]
 mod tests;
 
@@ -18,16 +23,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use tao_schema::ids::ShardId;
+use tao_schema::ops::{ReadReply, ReadRequest};
 use tao_schema::wire::proto;
-use tao_schema::{Error, Result};
-use tokio::sync::{Notify, oneshot};
-use tokio::task::AbortHandle;
+use tao_schema::{Error, ErrorCode, Result};
 use tokio::time::Instant;
 
 pub use dial::{Dialer, Dialing, Io, dial};
-use link::Shared;
-use state::{Link, Outcome, State};
+use lane::{Lane, Ticket};
+use slots::{Answers, Caller, Outcome};
+
+pub(crate) use slots::MAX_GROUP;
 
 /// Which service the stream speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +81,7 @@ pub struct ConnectionOptions {
 pub struct Connection {
     address: Arc<str>,
     lanes: Arc<[Lane]>,
+    group_limit: usize,
 }
 
 /// What a connection is doing, for metrics and tests. Sums over its streams.
@@ -92,20 +99,6 @@ pub struct Stats {
     pub window: usize,
     /// Requests sent so far.
     pub sent: u64,
-}
-
-/// One stream and its task.
-struct Lane {
-    shared: Arc<Shared>,
-    link: Mutex<Option<AbortHandle>>,
-}
-
-/// A request that was queued: gives its slot back if the caller goes away.
-struct Ticket<'a> {
-    lane: &'a Lane,
-    id: u64,
-    receiver: oneshot::Receiver<Outcome>,
-    answered: bool,
 }
 
 impl Default for ConnectionOptions {
@@ -133,18 +126,11 @@ impl Connection {
     pub fn new(address: impl Into<Arc<str>>, service: Service, options: Arc<ConnectionOptions>) -> Self {
         let address = address.into();
         let lanes = (0..options.connections_per_node.max(1))
-            .map(|_| Lane {
-                shared: Arc::new(Shared {
-                    address: address.clone(),
-                    service,
-                    options: options.clone(),
-                    state: Mutex::new(State::new(&options)),
-                    earlier_deadline: Notify::new(),
-                }),
-                link: Mutex::new(None),
-            })
+            .map(|_| Lane::new(&address, service, &options))
             .collect();
-        Self { address, lanes }
+        // A group that has no room in an empty queue would never have any.
+        let group_limit = state::max_queued(&options).min(MAX_GROUP);
+        Self { address, lanes, group_limit }
     }
 
     /// Where it leads.
@@ -166,53 +152,108 @@ impl Connection {
         typed(self.call_raw(op, deadline).await)
     }
 
+    /// As [`Connection::call`], of a read.
+    ///
+    /// # Errors
+    /// As there, and `Corrupt` if the reply is none to a read.
+    pub async fn read(&self, request: &ReadRequest, deadline: Instant) -> Result<ReadReply> {
+        self.read_raw(request, Instant::now(), deadline).await?.read()
+    }
+
     /// Sends many independent requests, each with its deadline, in as few frames as they fit in. Outcomes are in the
     /// order of the requests.
-    pub async fn call_many(&self, ops: Vec<(proto::request::Op, Instant)>) -> Vec<Outcome> {
+    pub async fn call_many(
+        &self,
+        ops: Vec<(proto::request::Op, Instant)>,
+    ) -> Vec<Result<proto::reply::Result>> {
         self.call_many_raw(ops).await.into_iter().map(typed).collect()
     }
 
     /// As [`Connection::call`], but what the peer says is `Ok`, its errors too: `Err` means that it was not reached.
-    pub(crate) async fn call_raw(&self, op: proto::request::Op, deadline: Instant) -> Outcome {
-        self.lane_of(&op).submit(op, deadline)?.outcome().await
+    pub(crate) async fn call_raw(
+        &self,
+        op: proto::request::Op,
+        deadline: Instant,
+    ) -> Result<proto::reply::Result> {
+        let writes = state::writes(&op);
+        understood(self.submit(op, deadline)?.outcome().await?, writes)
     }
 
     /// As [`Connection::call_many`], in the manner of [`Connection::call_raw`].
-    pub(crate) async fn call_many_raw(&self, ops: Vec<(proto::request::Op, Instant)>) -> Vec<Outcome> {
+    pub(crate) async fn call_many_raw(
+        &self,
+        ops: Vec<(proto::request::Op, Instant)>,
+    ) -> Vec<Result<proto::reply::Result>> {
         // All are queued before the first is awaited.
-        let tickets: Vec<_> =
-            ops.into_iter().map(|(op, until)| self.lane_of(&op).submit(op, until)).collect();
+        let submitted = ops.into_iter().map(|(op, until)| (state::writes(&op), self.submit(op, until)));
+        let tickets: Vec<_> = submitted.collect();
         let mut outcomes = Vec::with_capacity(tickets.len());
-        for ticket in tickets {
+        for (writes, ticket) in tickets {
             outcomes.push(match ticket {
-                Ok(ticket) => ticket.outcome().await,
+                Ok(ticket) => ticket.outcome().await.and_then(|outcome| understood(outcome, writes)),
                 Err(error) => Err(error),
             });
         }
         outcomes
     }
 
-    /// What it is doing now.
-    pub fn stats(&self) -> Stats {
-        self.lanes.iter().map(|lane| lane.shared.state.lock().stats()).fold(
-            Stats { open: true, ..Stats::default() },
-            |sum, lane| Stats {
-                open: sum.open && lane.open,
-                in_flight: sum.in_flight + lane.in_flight,
-                queued: sum.queued + lane.queued,
-                waiting: sum.waiting + lane.waiting,
-                window: sum.window + lane.window,
-                sent: sum.sent + lane.sent,
-            },
-        )
+    /// As [`Connection::call_raw`], of a read. The reply is not decoded yet.
+    pub(crate) async fn read_raw(&self, request: &ReadRequest, now: Instant, deadline: Instant) -> Outcome {
+        let lane = &self.lanes[self.lane_of(request.op.shard())];
+        let ticket = lane.submit(deadline, |state, sender| {
+            let caller = |_| Caller::One(sender);
+            state.enqueue_reads(std::iter::once(request), deadline, now, caller)
+        })?;
+        ticket.outcome().await?
     }
 
-    fn lane_of(&self, op: &proto::request::Op) -> &Lane {
-        match &*self.lanes {
-            [lane] => lane,
-            // Requests of one shard share a stream, and so a frame.
-            lanes => &lanes[usize::from(shard_of(op)) % lanes.len()],
+    /// Reads that are awaited together: at most [`Connection::group_limit`], all of one stream, which
+    /// [`Connection::lane_of`] tells. What is said of each is as of [`Connection::read_raw`].
+    pub(crate) async fn read_group<'r>(
+        &self,
+        lane: usize,
+        reads: impl Iterator<Item = &'r ReadRequest>,
+        now: Instant,
+        deadline: Instant,
+    ) -> Result<Answers> {
+        let ticket = self.lanes[lane].submit(deadline, |state, sender| {
+            let caller = |number| Caller::group(sender, number);
+            state.enqueue_reads(reads, deadline, now, caller)
+        })?;
+        ticket.outcome().await
+    }
+
+    /// Reads that may be one group.
+    pub(crate) const fn group_limit(&self) -> usize {
+        self.group_limit
+    }
+
+    /// The stream that requests about a shard take: they share it, and so frames.
+    pub(crate) fn lane_of(&self, shard: ShardId) -> usize {
+        match self.lanes.len() {
+            1 => 0,
+            lanes => usize::from(shard.0) % lanes,
         }
+    }
+
+    fn submit(&self, op: proto::request::Op, deadline: Instant) -> Result<Ticket<'_, Outcome>> {
+        let lane = match self.lanes.len() {
+            1 => 0,
+            _ => self.lane_of(shard_of(&op)),
+        };
+        self.lanes[lane].submit(deadline, |state, sender| state.enqueue(op, deadline, sender))
+    }
+
+    /// What it is doing now.
+    pub fn stats(&self) -> Stats {
+        self.lanes.iter().map(Lane::stats).fold(Stats { open: true, ..Stats::default() }, |sum, lane| Stats {
+            open: sum.open && lane.open,
+            in_flight: sum.in_flight + lane.in_flight,
+            queued: sum.queued + lane.queued,
+            waiting: sum.waiting + lane.waiting,
+            window: sum.window + lane.window,
+            sent: sum.sent + lane.sent,
+        })
     }
 }
 
@@ -222,100 +263,24 @@ impl fmt::Debug for Connection {
     }
 }
 
-impl Lane {
-    fn submit(&self, op: proto::request::Op, deadline: Instant) -> Result<Ticket<'_>> {
-        let (sender, receiver) = oneshot::channel();
-        let shared = &self.shared;
-        let (id, writer, connect, sweeper) = {
-            let mut state = shared.state.lock();
-            let connect = match state.link {
-                Link::Open | Link::Connecting => false,
-                Link::Idle => true,
-                Link::Down(until) if Instant::now() >= until => true,
-                Link::Down(_) => {
-                    return Err(Error::unavailable(format!(
-                        "{} could not be reached just now",
-                        shared.address
-                    )));
-                }
-                Link::Closed => return Err(Error::unavailable("the connection is closed")),
-            };
-            let id = state.enqueue(op, deadline, sender)?;
-            if connect {
-                state.link = Link::Connecting;
-            }
-            let sweeper = match state.next_sweep {
-                Some(next) if next <= deadline => Sweeper::Fine,
-                Some(_) => Sweeper::Wake,
-                None => Sweeper::Start,
-            };
-            if !matches!(sweeper, Sweeper::Fine) {
-                state.next_sweep = Some(deadline);
-            }
-            let writer = if state.sendable() { state.writer.take() } else { None };
-            (id, writer, connect.then_some(state.stream), sweeper)
-        };
-        if let Some(writer) = writer {
-            writer.wake();
-        }
-        if let Some(stream) = connect {
-            let task = tokio::spawn(link::run(shared.clone(), stream));
-            *self.link.lock() = Some(task.abort_handle());
-        }
-        match sweeper {
-            Sweeper::Fine => {}
-            Sweeper::Wake => shared.earlier_deadline.notify_one(),
-            Sweeper::Start => {
-                tokio::spawn(link::sweep(shared.clone()));
-            }
-        }
-        Ok(Ticket { lane: self, id, receiver, answered: false })
-    }
-}
-
-/// What a new deadline asks of the sweeper.
-enum Sweeper {
-    Fine,
-    Wake,
-    Start,
-}
-
-impl Drop for Lane {
-    fn drop(&mut self) {
-        // Callers borrow the handle, so none waits any more; the task would live as long as the peer does.
-        self.shared.state.lock().link = Link::Closed;
-        if let Some(link) = self.link.lock().take() {
-            link.abort();
-        }
-    }
-}
-
-impl Ticket<'_> {
-    async fn outcome(mut self) -> Outcome {
-        let outcome = (&mut self.receiver).await;
-        self.answered = true;
-        outcome.unwrap_or_else(|_| Err(Error::internal("a request lost its slot without an answer")))
-    }
-}
-
-impl Drop for Ticket<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.lane.shared.wake_writer_after(|state| state.forget(self.id));
-        }
-    }
-}
-
 /// The peer's typed error as one of ours.
-fn typed(outcome: Outcome) -> Outcome {
+fn typed(outcome: Result<proto::reply::Result>) -> Result<proto::reply::Result> {
     match outcome {
         Ok(proto::reply::Result::Error(error)) => Err(error.into()),
         other => other,
     }
 }
 
+/// The reply to any request, decoded.
+fn understood(outcome: Outcome, writes: bool) -> Result<proto::reply::Result> {
+    outcome?.into_proto().ok_or_else(|| {
+        let code = if writes { ErrorCode::OutcomeUnknown } else { ErrorCode::Corrupt };
+        Error::new(code, "the node's reply has no result that this version understands")
+    })
+}
+
 /// The shard that a request is about, or 0.
-fn shard_of(op: &proto::request::Op) -> u16 {
+fn shard_of(op: &proto::request::Op) -> ShardId {
     use proto::read_request::Op as Read;
     use proto::write_op::Op as Write;
     let id = match op {
@@ -328,7 +293,7 @@ fn shard_of(op: &proto::request::Op) -> u16 {
             None => 0,
         },
         proto::request::Op::Write(write) => match write.op.first().and_then(|op| op.op.as_ref()) {
-            Some(Write::ObjectAdd(add)) if add.id == 0 => return add.shard as u16,
+            Some(Write::ObjectAdd(add)) if add.id == 0 => return ShardId(add.shard as u16),
             Some(Write::ObjectAdd(add)) => add.id,
             Some(Write::ObjectUpdate(update)) => update.id,
             Some(Write::ObjectDelete(delete)) => delete.id,
@@ -344,5 +309,5 @@ fn shard_of(op: &proto::request::Op) -> u16 {
         },
         proto::request::Op::ApplyInverse(apply) => apply.inverse.first().map_or(0, |inverse| inverse.id1),
     };
-    tao_schema::ids::ObjectId(id).shard().0
+    tao_schema::ids::ObjectId(id).shard()
 }
