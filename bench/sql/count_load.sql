@@ -1,0 +1,1 @@
+INSERT INTO plain.assoc_count (id1, atype, count) VALUES (?, ?, ?)
