@@ -149,19 +149,14 @@ impl Cluster {
         Ok(self.fleet.servers().get(1).context("the cluster has no database for peers")?.dsn().expose())
     }
 
+    /// Where everything is.
+    pub const fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
     /// Engine and version of the databases.
     pub fn engine(&self) -> &str {
         &self.engine
-    }
-
-    /// Logical shards.
-    pub fn shards(&self) -> u32 {
-        self.options.shards
-    }
-
-    /// Who runs where.
-    pub fn cores(&self) -> &Cores {
-        &self.options.cores
     }
 
     /// Process of the follower.

@@ -1,5 +1,8 @@
 //! Who is measured: the tier, and what people use in its place. Each does the same operations, written as a good engineer would.
 
+mod look_memcached;
+mod look_redis;
+mod memcached;
 mod mysql;
 mod mysql_load;
 mod redis;
@@ -10,16 +13,20 @@ mod wire;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 use rand::rngs::StdRng;
 
+pub use look_memcached::LookMemcached;
+pub use look_redis::LookRedis;
+use memcached::Memcached;
 pub use mysql::{Database, Mode, PlainMysql};
 pub use mysql_load::load as load_mysql;
 use redis::Redis;
 pub use redis_only::RedisOnly;
 pub use servers::CacheServer;
-pub use tier::{Tier, load as load_tier, warm as warm_tier};
+pub use tier::{ExplainedTier, Tier, load as load_tier, warm as warm_tier};
 
 use crate::measure::Caller;
 use crate::workloads::{Op, Workload};
@@ -47,18 +54,50 @@ pub struct Pages<S> {
     workload: Arc<dyn Workload>,
     size: usize,
     ops: Vec<Op>,
-    total: Page,
+    totals: Arc<Totals>,
+}
+
+/// What all pages of some callers came to.
+#[derive(Debug, Default)]
+pub struct Totals {
+    hits: AtomicU64,
+    reads: AtomicU64,
 }
 
 impl<S: Store> Pages<S> {
-    /// With at least `size` operations in each.
-    pub fn new(store: S, workload: &Arc<dyn Workload>, size: usize) -> Self {
-        Self { store, workload: Arc::clone(workload), size, ops: Vec::new(), total: Page::default() }
+    /// A caller for each store, with at least `size` operations in a page.
+    pub fn of(stores: impl IntoIterator<Item = S>, workload: &Arc<dyn Workload>, size: usize) -> Vec<Self> {
+        Self::counted(stores, workload, size, &Arc::default())
     }
 
-    /// One for each store.
-    pub fn of(stores: impl IntoIterator<Item = S>, workload: &Arc<dyn Workload>, size: usize) -> Vec<Self> {
-        stores.into_iter().map(|store| Self::new(store, workload, size)).collect()
+    /// As [`Pages::of`], and adds what the pages come to.
+    pub fn counted(
+        stores: impl IntoIterator<Item = S>,
+        workload: &Arc<dyn Workload>,
+        size: usize,
+        totals: &Arc<Totals>,
+    ) -> Vec<Self> {
+        let caller = |store| Self {
+            store,
+            workload: Arc::clone(workload),
+            size,
+            ops: Vec::new(),
+            totals: Arc::clone(totals),
+        };
+        stores.into_iter().map(caller).collect()
+    }
+}
+
+impl Totals {
+    /// Part of the reads that were in the cache.
+    pub fn hit_rate(&self) -> f64 {
+        let reads = self.reads.load(Ordering::Relaxed);
+        if reads == 0 { 0.0 } else { self.hits.load(Ordering::Relaxed) as f64 / reads as f64 }
+    }
+
+    fn add(&self, page: Page) {
+        self.hits.fetch_add(page.hits, Ordering::Relaxed);
+        self.reads.fetch_add(page.reads, Ordering::Relaxed);
     }
 }
 
@@ -69,7 +108,7 @@ impl<S: Store> Caller for Pages<S> {
             self.workload.draw(random, &mut self.ops);
         }
         let page = self.store.page(&self.ops).await?;
-        self.total.add(page);
+        self.totals.add(page);
         Ok(self.ops.len() as u64)
     }
 }

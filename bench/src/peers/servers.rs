@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
+use super::Redis;
 use crate::machine::{Cores, Process, find_program, free_address};
 
 const START: Duration = Duration::from_secs(10);
@@ -41,9 +42,10 @@ impl CacheServer {
     pub async fn memcached(folder: &Path, mib: u64, cores: &Cores) -> Result<Option<Self>> {
         let args = |port: &str| {
             let mib = mib.max(1).to_string();
-            // -u: it refuses to run as root without a name. -R: requests of one connection in a row, so that pipelines run.
+            // -u: it does not run as root without a name. -R: so many requests of one connection in a row, for pipelines. -I:
+            // memory goes to classes of sizes in pages of the largest item; large pages make a small cache smaller still.
             let args = ["-p", port, "-l", "127.0.0.1", "-U", "0", "-t", "1", "-m", &mib, "-u", "nobody"];
-            args.into_iter().chain(["-c", "1024", "-R", "200"]).map(str::to_owned).collect()
+            args.into_iter().chain(["-c", "1024", "-R", "200", "-I", "256k"]).map(str::to_owned).collect()
         };
         Self::start("memcached", folder, args, cores).await
     }
@@ -56,6 +58,16 @@ impl CacheServer {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Bytes that Redis has allocated, as it tells.
+    ///
+    /// # Errors
+    /// It is not Redis, or does not answer.
+    pub async fn used_memory(&self) -> Result<u64> {
+        let told = Redis::connect(&self.address).await?.ask(&[b"INFO", b"memory"]).await?;
+        let used = told.lines().find_map(|line| line.strip_prefix("used_memory:")?.trim().parse().ok());
+        used.context("INFO memory tells used_memory")
     }
 
     async fn start(

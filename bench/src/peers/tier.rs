@@ -1,12 +1,13 @@
 //! The tier, through its SDK. A page of several operations is a batch, which is how an application asks for many things at
 //! once: the calls share frames. One operation is a call of its own; calls of many callers share frames by themselves.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tao_client::{BatchReply, Client, ErrorCode};
 use tao_schema::ids::EdgeKey;
 use tao_schema::limits::{MAX_ATOMIC_OPS, MAX_QUERY_LIMIT};
+use tao_schema::ops::Source;
 
 use super::{Page, Store};
 use crate::workloads::{ITEM, Op, Workload};
@@ -112,6 +113,59 @@ impl Tier {
             };
         }
         Ok(found)
+    }
+}
+
+/// One caller who asks of each read whether the follower had the answer.
+#[derive(Clone)]
+pub struct ExplainedTier(Tier);
+
+impl ExplainedTier {
+    /// Callers that share the connections of `client`.
+    pub fn callers(client: &Client, number: usize) -> Vec<Self> {
+        vec![Self(Tier(client.clone())); number]
+    }
+
+    async fn read(&self, op: &Op) -> Result<Page> {
+        let client = &self.0.0;
+        let (found, explain) = match op {
+            Op::ObjectGet(id) => {
+                let answered = client.object_get(*id).send_explained().await?;
+                (u64::from(answered.value.is_some()), answered.explain)
+            }
+            Op::AssocCount(list) => {
+                let answered = client.assoc_count(list.id1, list.atype).send_explained().await?;
+                (answered.value.count, answered.explain)
+            }
+            Op::AssocGet(list, ends) => {
+                let call = client.assoc_get(list.id1, list.atype, ends.iter().copied());
+                let answered = call.send_explained().await?;
+                (answered.value.len() as u64, answered.explain)
+            }
+            Op::AssocRange(list, limit) => {
+                let call = client.assoc_range(list.id1, list.atype).limit(*limit);
+                let answered = call.send_explained().await?;
+                (answered.value.len() as u64, answered.explain)
+            }
+            Op::AssocTimeRange(list, low, limit) => {
+                let call = client.assoc_time_range(list.id1, list.atype).low(*low).limit(*limit);
+                let answered = call.send_explained().await?;
+                (answered.value.len() as u64, answered.explain)
+            }
+            write => return Ok(Page { found: self.0.one(write).await?, ..Page::default() }),
+        };
+        let explain = explain.context("the node explains")?;
+        Ok(Page { hits: u64::from(explain.source == Source::FollowerCache), reads: 1, found })
+    }
+}
+
+impl Store for ExplainedTier {
+    async fn page(&mut self, ops: &[Op]) -> Result<Page> {
+        let mut page = Page::default();
+        for op in ops {
+            page.add(self.read(op).await?);
+        }
+        Ok(page)
     }
 }
 

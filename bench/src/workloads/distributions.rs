@@ -55,11 +55,6 @@ impl AtLeast {
         reached.checked_sub(1).map_or(0, |at| self.0[at].0)
     }
 
-    /// Draws one.
-    pub fn draw(&self, random: &mut StdRng) -> u64 {
-        self.at(random.random())
-    }
-
     /// P(N >= 1).
     pub fn not_zero(&self) -> f64 {
         self.0.iter().find(|(value, _)| *value >= 1).map_or(0.0, |(_, probability)| *probability)

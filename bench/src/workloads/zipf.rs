@@ -58,11 +58,6 @@ impl Zipf {
         let rank = self.rank(random);
         ((rank * self.stride + self.offset) % self.n) as u32
     }
-
-    /// Part of all calls that find what they ask for in a cache of the `cached` most popular.
-    pub fn share_of_first(&self, cached: u64) -> f64 {
-        (1..=cached.min(self.n)).map(|k| (k as f64).powf(-self.s)).sum::<f64>() / self.zeta
-    }
 }
 
 fn gcd(a: u64, b: u64) -> u64 {
@@ -74,6 +69,11 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
+
+    /// Part of all calls that go to the `first` most popular, by the law.
+    fn share(zipf: &Zipf, first: u64) -> f64 {
+        (1..=first.min(zipf.n)).map(|k| (k as f64).powf(-zipf.s)).sum::<f64>() / zipf.zeta
+    }
 
     #[test]
     fn the_shares_of_the_hottest_are_those_of_the_law() {
@@ -88,7 +88,7 @@ mod tests {
             }
         }
         for (at, bound) in [100, 1_000, 10_000].into_iter().enumerate() {
-            let (seen, law) = (f64::from(hot[at]) / f64::from(drawn), zipf.share_of_first(bound));
+            let (seen, law) = (f64::from(hot[at]) / f64::from(drawn), share(&zipf, bound));
             assert!((seen - law).abs() < 0.02, "hottest {bound}: {seen} drawn, {law} by the law");
         }
     }
