@@ -1,5 +1,9 @@
--- What an application without the tier would have: edges and exact counts, in one schema.
+-- What an application without the tier would have: objects, edges and exact counts, in one schema.
 CREATE DATABASE IF NOT EXISTS plain;
+CREATE TABLE IF NOT EXISTS plain.object (
+  id BIGINT UNSIGNED NOT NULL PRIMARY KEY,
+  data MEDIUMBLOB NOT NULL
+) ENGINE = InnoDB;
 CREATE TABLE IF NOT EXISTS plain.assoc (
   id1 BIGINT UNSIGNED NOT NULL,
   atype SMALLINT UNSIGNED NOT NULL,

@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tao-client", &["tao-schema"]),
     ("tao-server", &["tao-schema", "tao-shard-store", "tao-leader-follower", "tao-client"]),
     ("tao-admin", &["tao-schema", "tao-shard-store", "tao-leader-follower", "tao-client", "tao-server"]),
-    ("tao-bench", &["tao-schema", "tao-client"]),
+    ("tao-bench", &["tao-schema", "tao-shard-store", "tao-client"]),
     (
         "integration-tests",
         &["tao-schema", "tao-shard-store", "tao-leader-follower", "tao-client", "tao-server", "tao-admin"],

@@ -1,0 +1,1 @@
+SELECT count FROM plain.assoc_count WHERE id1 = ? AND atype = ?

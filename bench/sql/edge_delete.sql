@@ -1,0 +1,1 @@
+DELETE FROM plain.assoc WHERE id1 = ? AND atype = ? AND id2 = ?

@@ -1,0 +1,1 @@
+SELECT id2, time, data FROM plain.assoc WHERE id1 = ? AND atype = ? AND id2 = ?

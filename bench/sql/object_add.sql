@@ -1,0 +1,1 @@
+INSERT IGNORE INTO plain.object (id, data) VALUES (?, ?)

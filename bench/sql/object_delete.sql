@@ -1,0 +1,1 @@
+DELETE FROM plain.object WHERE id = ?

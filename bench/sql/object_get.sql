@@ -1,0 +1,1 @@
+SELECT data FROM plain.object WHERE id = ?

@@ -1,0 +1,1 @@
+UPDATE plain.object SET data = ? WHERE id = ?

@@ -1,0 +1,3 @@
+TRUNCATE TABLE plain.object;
+TRUNCATE TABLE plain.assoc;
+TRUNCATE TABLE plain.assoc_count;

@@ -1,0 +1,61 @@
+//! The rows, in groups that share a cluster and its data.
+
+mod hit_rates;
+mod memory;
+mod reads;
+mod shards;
+mod tao13;
+mod writes;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use super::Bench;
+use crate::measure::{Plan, closed_loop};
+use crate::peers::{Pages, Store};
+use crate::workloads::Workload;
+
+/// All rows, by the names of `--rows`.
+pub const NAMES: [&str; 17] = [
+    "point16",
+    "point64",
+    "callers50",
+    "range50",
+    "half-p50",
+    "half-p99",
+    "tenfold",
+    "write512",
+    "write1",
+    "added",
+    "memory10",
+    "memory1000",
+    "tao13-memcached",
+    "tao13-redis",
+    "tao13-mysql",
+    "tao13-curve",
+    "shards",
+];
+
+/// Measures what is wanted.
+///
+/// # Errors
+/// Something can't be started or fails.
+pub async fn all(bench: &mut Bench) -> Result<()> {
+    Box::pin(reads::measure(bench)).await?;
+    Box::pin(writes::measure(bench)).await?;
+    Box::pin(memory::measure(bench)).await?;
+    Box::pin(tao13::measure(bench)).await?;
+    Box::pin(shards::measure(bench)).await?;
+    Ok(())
+}
+
+/// Operations a second of these callers.
+async fn rate<S: Store>(
+    stores: Vec<S>,
+    workload: &Arc<dyn Workload>,
+    page: usize,
+    plan: Plan,
+) -> Result<f64> {
+    Ok(closed_loop(Pages::of(stores, workload, page), plan).await?.rate)
+}

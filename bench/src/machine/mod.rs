@@ -1,0 +1,9 @@
+//! The machine that is measured on: its cores, and the processes that the benchmark starts.
+
+mod cores;
+mod memory;
+mod process;
+
+pub use cores::Cores;
+pub use memory::resident_bytes;
+pub use process::{Process, find_program, free_address, sibling_program};

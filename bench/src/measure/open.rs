@@ -1,0 +1,137 @@
+//! An open loop: calls arrive when they arrive, however slow the answers are, as users do. The latency of a call counts
+//! from when it was meant to begin, so a stall is charged to all who would have called meanwhile (no coordinated omission).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::Semaphore;
+
+use super::{Caller, Figures, Latency, Plan};
+
+/// Calls that may wait for a caller: more is not an open loop that a system can follow.
+const BACKLOG_MAX: usize = 100_000;
+/// The runtime's timer is this coarse; shorter gaps are waited for by looking at the clock between other tasks.
+const TIMER: Duration = Duration::from_millis(2);
+
+/// Callers that are free, and what was measured.
+struct Pool<C> {
+    free: Mutex<Vec<(C, StdRng)>>,
+    permits: Semaphore,
+    latency: Mutex<Latency>,
+    failed: Mutex<Option<anyhow::Error>>,
+}
+
+/// Lets calls arrive at `rate` a second, with exponential gaps; each takes one of `callers`, or waits for one.
+///
+/// # Errors
+/// The first call that fails, or so many wait that the rate is out of reach.
+pub async fn open_loop<C: Caller>(callers: Vec<C>, rate: f64, plan: Plan) -> Result<Figures> {
+    ensure!(rate > 0.0, "a rate above 0");
+    let concurrency = callers.len();
+    let free = callers.into_iter().enumerate();
+    let free =
+        free.map(|(index, caller)| (caller, StdRng::seed_from_u64(plan.seed ^ ((index as u64) << 32))));
+    let pool = Arc::new(Pool {
+        free: Mutex::new(free.collect()),
+        permits: Semaphore::new(concurrency),
+        latency: Mutex::new(Latency::new()?),
+        failed: Mutex::new(None),
+    });
+    let pacer = tokio::spawn(pace(Arc::clone(&pool), rate, plan));
+    pacer.await??;
+    // All that arrived are answered before anything is said of them.
+    let _all = pool.permits.acquire_many(u32::try_from(concurrency)?).await.context("the loop's end")?;
+    if let Some(error) = pool.failed.lock().take() {
+        return Err(error);
+    }
+    let latency = pool.latency.lock().clone();
+    Ok(latency.figures(concurrency, plan.time))
+}
+
+async fn pace<C: Caller>(pool: Arc<Pool<C>>, rate: f64, plan: Plan) -> Result<()> {
+    let mut random = StdRng::seed_from_u64(!plan.seed);
+    let began = Instant::now();
+    let (from, until) = (began + plan.warm, began + plan.warm + plan.time);
+    let mut due = began;
+    loop {
+        due += gap(rate, &mut random);
+        if due >= until {
+            return Ok(());
+        }
+        loop {
+            let now = Instant::now();
+            if now >= due {
+                break;
+            }
+            if due - now > TIMER {
+                tokio::time::sleep(due - now - TIMER).await;
+            } else {
+                tokio::task::yield_now().await;
+            }
+        }
+        ensure!(pool.failed.lock().is_none(), "a call failed");
+        let waiting = Arc::strong_count(&pool).saturating_sub(2);
+        ensure!(waiting < BACKLOG_MAX, "{waiting} calls wait: {rate:.0}/s is more than can be answered");
+        tokio::spawn(arrive(Arc::clone(&pool), due, due >= from));
+    }
+}
+
+/// Time to the next arrival.
+fn gap(rate: f64, random: &mut StdRng) -> Duration {
+    let chance: f64 = random.random();
+    Duration::from_secs_f64(-(1.0 - chance).ln() / rate)
+}
+
+async fn arrive<C: Caller>(pool: Arc<Pool<C>>, due: Instant, counts: bool) {
+    let Ok(permit) = pool.permits.acquire().await else { return };
+    let taken = pool.free.lock().pop();
+    // As many permits as callers: there is one.
+    let Some((mut caller, mut random)) = taken else { return };
+    let outcome = caller.call(&mut random).await;
+    let took = due.elapsed();
+    match outcome {
+        Ok(operations) if counts => pool.latency.lock().record(took, operations),
+        Ok(_) => {}
+        Err(error) => _ = pool.failed.lock().get_or_insert(error),
+    }
+    pool.free.lock().push((caller, random));
+    drop(permit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Stall {
+        done: u32,
+    }
+
+    impl Caller for Stall {
+        async fn call(&mut self, _: &mut StdRng) -> Result<u64> {
+            self.done += 1;
+            let time = if self.done == 5 { 200 } else { 0 };
+            tokio::time::sleep(Duration::from_millis(time)).await;
+            Ok(1)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stall_is_charged_to_all_who_would_have_called() {
+        let plan = Plan { warm: Duration::ZERO, time: Duration::from_millis(400), seed: 7 };
+        let figures = open_loop(vec![Stall { done: 0 }], 500.0, plan).await.unwrap();
+        assert!((120..=280).contains(&figures.operations), "{figures:?}");
+        // One caller stood still for 200 of 400 ms: some tens of calls arrived meanwhile, not just the one that stalled.
+        assert!(figures.p99_us > 100_000.0 && figures.mean_us > 5_000.0, "{figures:?}");
+    }
+
+    #[test]
+    fn gaps_have_the_rate_as_their_mean() {
+        let mut random = StdRng::seed_from_u64(3);
+        let sum: Duration = (0..20_000).map(|_| gap(1_000.0, &mut random)).sum();
+        assert!((19.0..21.0).contains(&sum.as_secs_f64()), "{sum:?}");
+    }
+}
