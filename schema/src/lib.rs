@@ -17,6 +17,7 @@ pub mod ops;
 pub mod planted;
 pub mod rows;
 pub mod session;
+mod shown;
 pub mod stream;
 mod toml_text;
 pub mod topology;
