@@ -136,6 +136,7 @@ statements! {
     MOVE_ANY_ROWS = "moves/any_rows";
     MOVE_COUNT_ROWS = "moves/count_rows";
     MOVE_THREADS_RUNNING = "moves/threads_running";
+    MOVE_HISTORY_LENGTH = "moves/history_length";
     MOVE_FACTS = "moves/facts";
     MOVE_COLUMNS = "moves/columns";
 

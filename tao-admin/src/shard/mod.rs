@@ -10,7 +10,7 @@
 //! | `worker`, `lease` | one worker: takes the lease, looks, decides, does, looks again |
 //! | `preflight` | what must hold before a move begins |
 //! | `stream` | copy and log from one server to the other |
-//! | `gate` | what slows a copy down |
+//! | `gate`, `leaders` | what slows a copy down |
 //! | `copying`, `verifying` | up to READY |
 //! | `rehearsal` | how long a cutover would take |
 //! | `cutover` | fence, drain, commit; and back |
@@ -45,6 +45,7 @@ mod decide;
 mod error;
 mod gate;
 mod ground;
+mod leaders;
 mod lease;
 mod mover;
 mod preflight;

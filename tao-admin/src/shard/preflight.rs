@@ -49,7 +49,7 @@ pub struct Plan {
 pub struct PlanFinding {
     /// Whether the move is refused for it.
     pub fatal: bool,
-    /// What it is about: privileges, format, schema, keys, retention, replicas, rows, shard.
+    /// What it is about: privileges, format, schema, keys, retention, replicas, rows, shard, limits.
     pub subject: String,
     /// What is, what must be, and how it becomes so.
     pub message: String,
@@ -94,6 +94,7 @@ impl Ground {
         let facts = look_at_servers(&from, &to, &mut findings).await?;
         self.look_at_replicas(&from, &to, options, &mut findings).await?;
         look_at_log(shard, &from, &mut findings).await?;
+        self.look_at_limits(&from, &to, options, &mut findings).await;
         let rows = from.store.rows_of_range(shard).await?.total();
         let rate = match options.max_rows_per_second {
             0 => ROWS_PER_SECOND,
@@ -194,6 +195,30 @@ impl Ground {
             findings.push(finding(true, "rows", message));
         }
         Ok(())
+    }
+
+    /// Limits that nothing would keep, because their inputs can't be looked at.
+    async fn look_at_limits(
+        &self,
+        from: &Server,
+        to: &Server,
+        options: &MoveOptions,
+        findings: &mut Vec<PlanFinding>,
+    ) {
+        for server in [from, to] {
+            if let Err(error) = server.store.history_length().await {
+                let message = format!(
+                    "{}: max-history is not looked at: {error}; the account needs the privilege PROCESS",
+                    server.place()
+                );
+                findings.push(finding(false, "limits", message));
+            }
+        }
+        if options.max_leader_p99_ms > 0 && self.leaders(options).is_empty() {
+            let message = "max-leader-p99 is not looked at: no leader's admin address is known; name them in the topology \
+                           (`admin`), or with --leader-admin";
+            findings.push(finding(false, "limits", message));
+        }
     }
 
     async fn look_at_replicas(

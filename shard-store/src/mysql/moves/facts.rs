@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::MySqlStore;
-use super::super::statements::{MOVE_COLUMNS, MOVE_FACTS, MOVE_THREADS_RUNNING};
+use super::super::statements::{MOVE_COLUMNS, MOVE_FACTS, MOVE_HISTORY_LENGTH, MOVE_THREADS_RUNNING};
 use crate::store::StoreError;
 
 /// Some facts about a server.
@@ -30,6 +30,16 @@ impl MySqlStore {
             Ok(String::from_utf8_lossy(&row.bytes()?).parse().unwrap_or(0))
         })?;
         Ok(found.first().copied().unwrap_or(0))
+    }
+
+    /// Length of InnoDB's history list: it grows while old reads keep what was deleted and changed since.
+    ///
+    /// # Errors
+    /// The server does not answer, or the account may not ask: it takes the privilege PROCESS.
+    pub async fn history_length(&self) -> Result<Option<u64>, StoreError> {
+        let rows = self.inner.readers.query(&MOVE_HISTORY_LENGTH, ()).await?;
+        let found = self.inner.readers.read(&MOVE_HISTORY_LENGTH, rows, |row| row.u64())?;
+        Ok(found.first().copied())
     }
 
     /// See [`ServerFacts`].

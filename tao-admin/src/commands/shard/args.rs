@@ -20,6 +20,16 @@ pub struct Tuning {
     /// The copy waits while either primary executes more threads [default: 64]
     #[arg(long, value_name = "NUMBER")]
     max_threads: Option<u64>,
+    /// The copy waits while the history list of either primary is longer [default: 1000000]
+    #[arg(long, value_name = "NUMBER")]
+    max_history: Option<u64>,
+    /// The copy waits while a leader's p99 of transactions, lane waits or database reads is longer; 0s: not looked at [default:
+    /// 500ms]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    max_leader_p99: Option<Duration>,
+    /// Admin address of a leader that the topology does not name with one; may be repeated
+    #[arg(long, value_name = "HOST:PORT")]
+    leader_admin: Vec<String>,
     /// Time that one import should take; chunks are made to fit [default: 100ms]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     chunk_time: Option<Duration>,
@@ -61,6 +71,8 @@ impl Tuning {
         set(&mut options.max_pause_ms, self.max_pause.map(ms));
         set(&mut options.max_lag_ms, self.max_lag.map(ms));
         set(&mut options.max_threads, self.max_threads);
+        set(&mut options.max_history, self.max_history);
+        set(&mut options.max_leader_p99_ms, self.max_leader_p99.map(ms));
         set(&mut options.chunk_ms, self.chunk_time.map(ms));
         set(&mut options.max_chunk_rows, self.max_chunk_rows);
         set(&mut options.max_rows_per_second, self.max_rows_per_second);
@@ -68,6 +80,9 @@ impl Tuning {
         set(&mut options.grace_s, self.grace.map(|time| time.as_secs()));
         set(&mut options.delete_rows, self.delete_rows);
         options.cutovers = self.cutovers.unwrap_or(options.cutovers);
+        if !self.leader_admin.is_empty() {
+            options.leader_admin.clone_from(&self.leader_admin);
+        }
         if !self.without.is_empty() {
             options.without.clone_from(&self.without);
         }

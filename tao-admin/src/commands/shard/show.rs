@@ -1,5 +1,7 @@
 //! Moves as people read them.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use tao_admin::shard::{MoveStatus, Plan};
 
@@ -50,6 +52,9 @@ pub fn status_text(status: &MoveStatus) -> String {
     line("speed", status.rows_per_second.map(|rate| format!("{rate:.0} rows/s")));
     line("left", status.eta_s.map(|eta| format!("{eta:.0} s")));
     line("lag", status.lag_ms.map(|lag| format!("{lag} ms")));
+    line("history", status.history_length.map(|length| length.to_string()));
+    line("leader p99", status.leader_p99_ms.map(|ms| format!("{ms:.0} ms")));
+    line("waited", waited(&notes.throttled_ms));
     line("last event", status.last_event_age_ms.map(|age| format!("{age} ms ago")));
     line(
         "compared",
@@ -86,6 +91,12 @@ pub fn plan_text(plan: &Plan) -> String {
         text.push_str(&format!("  {sort}: {}: {}\n", finding.subject, finding.message));
     }
     text
+}
+
+fn waited(by_limit: &BTreeMap<String, u64>) -> Option<String> {
+    let each = by_limit.iter().map(|(input, ms)| format!("{:.1} s for {input}", *ms as f64 / 1_000.0));
+    let each: Vec<String> = each.collect();
+    (!each.is_empty()).then(|| each.join(", "))
 }
 
 fn percent(share: f64) -> String {
