@@ -138,6 +138,7 @@ statements! {
     MOVE_THREADS_RUNNING = "moves/threads_running";
     MOVE_HISTORY_LENGTH = "moves/history_length";
     MOVE_FACTS = "moves/facts";
+    MOVE_DISK_ROOM = "moves/disk_room";
     MOVE_COLUMNS = "moves/columns";
 
     BOOK_COUNTER_ROW = "book/counter_row";

@@ -48,6 +48,8 @@ pub struct MoveOptions {
     pub max_leader_p99_ms: u64,
     /// Admin addresses of leaders, `host:port`, beside those that the topology names.
     pub leader_admin: Vec<String>,
+    /// Bytes that are free on each server of the target, as an operator states it; 0: found out, where that can be done.
+    pub target_room: u64,
     /// The time that one import should take; the size of chunks follows it. Milliseconds.
     pub chunk_ms: u64,
     /// Rows of a chunk at most.
@@ -75,6 +77,7 @@ impl Default for MoveOptions {
             max_history: 1_000_000,
             max_leader_p99_ms: 500,
             leader_admin: Vec::new(),
+            target_room: 0,
             chunk_ms: 100,
             max_chunk_rows: 5_000,
             max_rows_per_second: 0,

@@ -83,6 +83,12 @@ pub fn plan_text(plan: &Plan) -> String {
         "shard {}: {} rows, about {} bytes, from host group {} to {}; the copy takes about {} s\n",
         plan.shard, plan.rows, plan.bytes, plan.source, plan.target, plan.eta_s
     );
+    for room in &plan.room {
+        let by = room.known_by.as_deref().unwrap_or("unknown");
+        let free = room.free_bytes.map_or_else(|| "?".to_owned(), |free| free.to_string());
+        let (server, needed) = (&room.server, plan.needed_bytes);
+        text.push_str(&format!("  disk of {server}: {free} bytes free ({by}), about {needed} needed\n"));
+    }
     for (number, step) in plan.steps.iter().enumerate() {
         text.push_str(&format!("  {}. {step}\n", number + 1));
     }
