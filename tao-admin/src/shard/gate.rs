@@ -120,12 +120,14 @@ impl Drop for Gate {
 impl Gate {
     /// Looks once, then goes on looking.
     pub(super) async fn open(groups: Vec<(Server, Vec<Server>)>, writer: BeatWriter) -> Self {
-        let first = look(&groups, writer).await;
+        let watched = |(primary, replicas)| Watched { primary, replicas, since: None };
+        let mut groups: Vec<Watched> = groups.into_iter().map(watched).collect();
+        let first = look(&mut groups, writer).await;
         let (tell, readings) = watch::channel(first);
         let looks = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
-                if tell.send(look(&groups, writer).await).is_err() {
+                if tell.send(look(&mut groups, writer).await).is_err() {
                     return;
                 }
             }
@@ -157,9 +159,17 @@ impl Gate {
     }
 }
 
-async fn look(groups: &[(Server, Vec<Server>)], writer: BeatWriter) -> Reading {
+/// A host group as it is looked at.
+struct Watched {
+    primary: Server,
+    replicas: Vec<Server>,
+    /// When the first heartbeat that is remembered was written.
+    since: Option<PrimaryTime>,
+}
+
+async fn look(groups: &mut [Watched], writer: BeatWriter) -> Reading {
     let mut reading = Reading::default();
-    for found in join_all(groups.iter().map(|(primary, replicas)| look_at(primary, replicas, writer))).await {
+    for found in join_all(groups.iter_mut().map(|group| look_at(group, writer))).await {
         reading.lags.extend(found.lags);
         reading.threads.extend(found.threads);
         reading.history.extend(found.history);
@@ -167,23 +177,19 @@ async fn look(groups: &[(Server, Vec<Server>)], writer: BeatWriter) -> Reading {
     reading
 }
 
-async fn look_at(primary: &Server, replicas: &[Server], writer: BeatWriter) -> Reading {
+async fn look_at(Watched { primary, replicas, since }: &mut Watched, writer: BeatWriter) -> Reading {
     let beat = Beat { writer, nonce: rand::random() };
     // A heartbeat shows how far a replica is, whatever its own clock says. It has until the next look to arrive.
     let before = primary.store.survey(writer).await.ok().and_then(|survey| survey.beat);
     let written = primary.store.beat(beat).await.ok();
     let threads = primary.store.threads_running().await.ok();
     let history = primary.store.history_length().await.ok().flatten();
+    // The one before this may be all that could have come through.
+    let current = [Some(beat.nonce), before.map(|(nonce, _)| nonce)];
+    let times = written.map(|now| (*since.get_or_insert(before.map_or(now, |(_, at)| at)), now));
     let asked = replicas.iter().map(|replica| async move {
-        let survey = replica.store.survey(writer).await.ok()?;
-        let now = written?;
-        let behind = |since: PrimaryTime| Duration::from_millis(now.0.saturating_sub(since.0));
-        let Some((nonce, seen)) = survey.beat else {
-            return Some(before.map_or(Duration::ZERO, |(_, first)| behind(first)));
-        };
-        // The one before this may be all that could have come through.
-        let current = nonce == beat.nonce || before.is_some_and(|(last, _)| last == nonce);
-        Some(if current { Duration::ZERO } else { behind(seen) })
+        let seen = replica.store.survey(writer).await.ok()?.beat;
+        times.map(|(since, now)| behind(seen, current, since, now))
     });
     let lags = join_all(asked).await;
     Reading {
@@ -192,6 +198,22 @@ async fn look_at(primary: &Server, replicas: &[Server], writer: BeatWriter) -> R
         history: vec![(primary.place(), history)],
         leaders: Vec::new(),
     }
+}
+
+/// How far a replica is behind that shows this heartbeat. One that shows none got nothing since the first was written: it may stand
+/// still since long before.
+fn behind(
+    seen: Option<(u64, PrimaryTime)>,
+    current: [Option<u64>; 2],
+    since: PrimaryTime,
+    now: PrimaryTime,
+) -> Duration {
+    let at = match seen {
+        Some((nonce, _)) if current.contains(&Some(nonce)) => return Duration::ZERO,
+        Some((_, at)) => at,
+        None => since,
+    };
+    Duration::from_millis(now.0.saturating_sub(at.0))
 }
 
 #[cfg(test)]
@@ -211,6 +233,16 @@ mod tests {
             history: vec![("a".to_owned(), None), ("b".to_owned(), Some(700))],
             leaders: vec![time("leader l1", 30), time("leader l2", 80)],
         }
+    }
+
+    #[test]
+    fn a_replica_that_shows_no_heartbeat_falls_behind_all_the_same() {
+        let (since, now) = (PrimaryTime(1_000), PrimaryTime(9_000));
+        let lag = |seen| behind(seen, [Some(7), Some(6)], since, now).as_millis();
+        assert_eq!(lag(Some((7, PrimaryTime(8_900)))), 0);
+        assert_eq!(lag(Some((6, PrimaryTime(8_400)))), 0, "the one before is all that could be there");
+        assert_eq!(lag(Some((5, PrimaryTime(7_900)))), 1_100);
+        assert_eq!(lag(None), 8_000, "it stands still since before the first one");
     }
 
     #[test]
