@@ -199,7 +199,7 @@ pub struct Notes {
     pub differences: Vec<String>,
     /// When they were found equal, by the clock of the server that keeps the book. Milliseconds since the Unix epoch.
     pub verified_at: Option<u64>,
-    /// How long writes would wait, by the last rehearsal. Milliseconds.
+    /// How long writes would wait, by the longest of the last three rehearsals. Milliseconds.
     pub predicted_ms: Option<f64>,
     /// How long they did, at the last cutover that committed, as the worker saw it: from before the fence until the topology was
     /// stored.

@@ -1,5 +1,6 @@
 //! One worker: takes the lease, looks, decides, does, and looks again, until the goal is reached.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,8 @@ pub(super) struct Worker<'a> {
     pub(super) spoilt: Option<String>,
     /// Why the copy must begin anew.
     pub(super) recopy: Option<String>,
+    /// How long the last rehearsals took, in ms.
+    pub(super) rehearsals: VecDeque<f64>,
     /// Cutovers taken back, one after the other.
     pub(super) failed: u32,
     told: Instant,
@@ -101,6 +104,7 @@ impl<'a> Worker<'a> {
             gate: None,
             spoilt: None,
             recopy: None,
+            rehearsals: VecDeque::new(),
             failed: 0,
             told: Instant::now(),
         })

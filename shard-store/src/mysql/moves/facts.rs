@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use super::super::MySqlStore;
+use tao_schema::ids::ShardId;
+
 use super::super::statements::{
     MOVE_COLUMNS, MOVE_DISK_ROOM, MOVE_FACTS, MOVE_HISTORY_LENGTH, MOVE_THREADS_RUNNING,
 };
+use super::super::{MySqlStore, spawned};
+use super::records::{Work, ruled};
+use crate::moves::rules::Ruling;
+use crate::moves::{Answer, ShardMoves};
 use crate::store::StoreError;
 
 /// Some facts about a server.
@@ -46,6 +51,17 @@ impl MySqlStore {
         let rows = self.inner.readers.query(&MOVE_HISTORY_LENGTH, ()).await?;
         let found = self.inner.readers.read(&MOVE_HISTORY_LENGTH, rows, |row| row.u64())?;
         Ok(found.first().copied())
+    }
+
+    /// Takes the locks that a fence and a commit take, behind whoever has them, reads what they read, and lets go: to know how
+    /// long that takes.
+    ///
+    /// # Errors
+    /// The server does not answer, or is a replica, or the row's lock could not be had in time.
+    pub async fn lock_moves(&self, shard: ShardId) -> Result<(), StoreError> {
+        let inner = self.inner.clone();
+        let nothing = |_: &ShardMoves, _: bool| Ok(Ruling::Answer(Answer::Done(())));
+        spawned(async move { ruled(&inner, shard, Work::Nothing, nothing).await.map(drop) }).await
     }
 
     /// See [`ServerFacts`].
