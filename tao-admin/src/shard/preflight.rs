@@ -118,7 +118,7 @@ impl Ground {
         let per_row = if facts.2 == 0 { BYTES_PER_ROW } else { facts.2 };
         let bytes = rows * per_row;
         let needed_bytes = needed(bytes);
-        let room = self.rooms(&to, options).await?;
+        let room = self.rooms(&to, options).await;
         findings.extend(room.iter().filter_map(|one| judged(one, needed_bytes)));
         let steps = steps(source, target);
         Ok(Plan { shard, source, target, rows, bytes, needed_bytes, room, eta_s, findings, steps })

@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde::Serialize;
 use tao_shard_store::mysql::ServerFacts;
 
-use super::error::Done;
 use super::ground::{Ground, Server};
 use super::preflight::PlanFinding;
 use super::terms::MoveOptions;
@@ -33,21 +32,20 @@ pub(super) const fn needed(bytes: u64) -> u64 {
 }
 
 impl Ground {
-    /// Looks at the disk of every server of the target: replicas write the same.
-    pub(super) async fn rooms(&self, to: &Server, options: &MoveOptions) -> Done<Vec<PlanRoom>> {
+    /// Looks at the disk of every server of the target: replicas write the same. One that is away is refused for that elsewhere.
+    pub(super) async fn rooms(&self, to: &Server, options: &MoveOptions) -> Vec<PlanRoom> {
         let mut servers = vec![to.clone()];
-        // One that is away is refused for that.
         servers.extend(self.replicas(to.group, options).await.unwrap_or_default());
         let mut rooms = Vec::new();
         for server in servers {
             let found = match options.target_room {
-                0 => known(&server).await?,
+                0 => known(&server).await,
                 stated => Some((stated, "--target-room".to_owned())),
             };
             let (free_bytes, known_by) = found.unzip();
             rooms.push(PlanRoom { server: server.place(), free_bytes, known_by });
         }
-        Ok(rooms)
+        rooms
     }
 }
 
@@ -73,16 +71,16 @@ pub(super) fn judged(room: &PlanRoom, needed: u64) -> Option<PlanFinding> {
 }
 
 /// Free bytes, and who says so.
-async fn known(server: &Server) -> Done<Option<(u64, String)>> {
-    let facts = server.store.server_facts().await?;
+async fn known(server: &Server) -> Option<(u64, String)> {
+    let facts = server.store.server_facts().await.ok()?;
     if is_here(&facts, &server.address)
         && let Some(free) = measured(PathBuf::from(&facts.data_dir)).await
     {
-        return Ok(Some((free, format!("measured at {}", facts.data_dir))));
+        return Some((free, format!("measured at {}", facts.data_dir)));
     }
     // Most servers can't be asked that, and many accounts may not.
-    let asked = server.store.disk_room().await.ok().flatten();
-    Ok(asked.map(|(free, mount)| (free, format!("information_schema.DISKS, {mount}"))))
+    let (free, mount) = server.store.disk_room().await.ok().flatten()?;
+    Some((free, format!("information_schema.DISKS, {mount}")))
 }
 
 /// Whether a server is on this machine: at an address that does not leave it, and with its name, so that no tunnel passes for it.
