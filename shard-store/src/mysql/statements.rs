@@ -136,7 +136,9 @@ statements! {
     MOVE_ANY_ROWS = "moves/any_rows";
     MOVE_COUNT_ROWS = "moves/count_rows";
     MOVE_THREADS_RUNNING = "moves/threads_running";
+    MOVE_HISTORY_LENGTH = "moves/history_length";
     MOVE_FACTS = "moves/facts";
+    MOVE_DISK_ROOM = "moves/disk_room";
     MOVE_COLUMNS = "moves/columns";
 
     BOOK_COUNTER_ROW = "book/counter_row";

@@ -140,6 +140,7 @@ impl Worker<'_> {
         at.attempt = back;
         std::mem::swap(&mut at.source, &mut at.target);
         self.notes.verified_at = None;
+        self.rehearsals.clear();
         self.failed = 0;
         self.note_state(MoveState::Replicating).await?;
         self.at(Step::Turned).await?;

@@ -77,23 +77,12 @@ impl Worker<'_> {
                 return Ok(Next::Again);
             }
             let start = Instant::now();
-            if stream.wants_chunk() {
-                if self.throttled() {
-                    // The log is followed all the same, or what follows might be purged meanwhile.
-                    stream.follow(THROTTLED).await?;
-                    self.notes.copy_ms += start.elapsed().as_millis() as u64;
-                    self.tell(Some(stream));
-                    continue;
-                }
-                self.at(Step::Chunk).await?;
-            }
-            let stepped = self.step(stream, SILENCE).await?;
-            if stepped == Stepped::Idle {
-                return Err(Halt::Passing("the source's log says nothing".to_owned()));
-            }
-            if let Stepped::Imported { chunk_rows, .. } = stepped {
-                self.limit_rate(chunk_rows, start).await;
-                stream.adjust(&self.options());
+            if let Some(input) = stream.wants_chunk().then(|| self.throttled()).flatten() {
+                // The log is followed all the same, or what follows might be purged meanwhile.
+                stream.follow(THROTTLED).await?;
+                self.waited(input, start.elapsed());
+            } else {
+                self.copy_on(stream, start).await?;
             }
             self.notes.copy_ms += start.elapsed().as_millis() as u64;
             self.tell(Some(stream));
@@ -105,11 +94,28 @@ impl Worker<'_> {
         Ok(Next::Finished)
     }
 
-    async fn limit_rate(&self, rows: u64, start: Instant) {
+    async fn copy_on(&mut self, stream: &mut Stream, start: Instant) -> Done {
+        if stream.wants_chunk() {
+            self.at(Step::Chunk).await?;
+        }
+        match self.step(stream, SILENCE).await? {
+            Stepped::Idle => Err(Halt::Passing("the source's log says nothing".to_owned())),
+            Stepped::Imported { chunk_rows, .. } => {
+                self.limit_rate(chunk_rows, start).await;
+                stream.adjust(&self.options());
+                Ok(())
+            }
+            Stepped::Read => Ok(()),
+        }
+    }
+
+    async fn limit_rate(&mut self, rows: u64, start: Instant) {
         let rate = self.options().max_rows_per_second;
         if rate > 0 && rows > 0 {
             let wanted = Duration::from_secs_f64(rows as f64 / rate as f64);
-            tokio::time::sleep(wanted.saturating_sub(start.elapsed())).await;
+            let rest = wanted.saturating_sub(start.elapsed());
+            tokio::time::sleep(rest).await;
+            self.waited("max-rows-per-second", rest);
         }
     }
 

@@ -94,8 +94,8 @@ impl Worker<'_> {
     /// Why a cutover is not to be begun now.
     pub(super) fn cutover_waits(&self) -> Option<String> {
         let options = self.options();
-        if let Some(why) = self.veto() {
-            return Some(format!("the cutover waits: {why}"));
+        if let Some(why) = self.reading().veto_of_cutover(&options) {
+            return Some(format!("the cutover waits: {}", why.reason));
         }
         let predicted = self.notes.predicted_ms.unwrap_or(f64::INFINITY);
         (predicted > options.max_pause_ms as f64).then(|| {

@@ -11,6 +11,7 @@ use tao_shard_store::log::BeatWriter;
 use tao_shard_store::mysql::{MoveBook, MySqlStore};
 
 use super::error::{Done, Halt, MoveError};
+use super::leaders::Leader;
 use super::terms::MoveOptions;
 use crate::region::{Limits, newest_of, open_server};
 
@@ -140,6 +141,24 @@ impl Ground {
             servers.push(self.server(&group, region).await?);
         }
         Ok(servers)
+    }
+
+    /// The leaders whose admin addresses are known: by the topology, or because an operator named them.
+    pub(super) fn leaders(&self, options: &MoveOptions) -> Vec<Leader> {
+        let known = self.known.lock();
+        let named = known.topology.regions.iter().flat_map(|region| {
+            region.leaders.nodes.iter().filter_map(|node| {
+                let place = format!("leader {} in {}", node.name, region.name);
+                Some(Leader { place, admin: node.admin.clone()? })
+            })
+        });
+        let mut leaders: Vec<Leader> = named.collect();
+        for admin in &options.leader_admin {
+            if leaders.iter().all(|leader| leader.admin != *admin) {
+                leaders.push(Leader { place: format!("leader at {admin}"), admin: admin.clone() });
+            }
+        }
+        leaders
     }
 
     /// Where moves are written down, and topologies stored.

@@ -8,9 +8,9 @@
 //! | `ground` | topology and servers, found and opened |
 //! | `decide` | what is to be done, by the rows of both servers: pure |
 //! | `worker`, `lease` | one worker: takes the lease, looks, decides, does, looks again |
-//! | `preflight` | what must hold before a move begins |
+//! | `preflight`, `room` | what must hold before a move begins |
 //! | `stream` | copy and log from one server to the other |
-//! | `gate` | what slows a copy down |
+//! | `gate`, `leaders` | what slows a copy down |
 //! | `copying`, `verifying` | up to READY |
 //! | `rehearsal` | how long a cutover would take |
 //! | `cutover` | fence, drain, commit; and back |
@@ -45,12 +45,14 @@ mod decide;
 mod error;
 mod gate;
 mod ground;
+mod leaders;
 mod lease;
 mod mover;
 mod preflight;
 mod rebalance;
 mod rehearsal;
 mod release;
+mod room;
 mod status;
 mod step;
 mod stream;
@@ -66,6 +68,7 @@ pub use self::ground::Settings;
 pub use self::mover::Mover;
 pub use self::preflight::{Plan, PlanFinding};
 pub use self::rebalance::{PlannedMove, Rebalance, rebalance};
+pub use self::room::PlanRoom;
 pub use self::status::{MoveStatus, Throttled};
 pub use self::step::{Quiet, Step, Watch};
 pub use self::terms::{Goal, MoveOptions, Notes, Orders, PauseParts, Without};

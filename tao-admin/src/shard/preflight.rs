@@ -14,6 +14,7 @@ use tao_shard_store::store::StoreErrorKind;
 use super::error::{Done, MoveError};
 use super::ground::{Ground, Server};
 use super::rehearsal::executed_by_all;
+use super::room::{PlanRoom, judged, needed};
 use super::terms::MoveOptions;
 
 /// Rows that are copied in a second, for a first estimate.
@@ -34,8 +35,12 @@ pub struct Plan {
     pub target: HostGroupId,
     /// Its rows, counted.
     pub rows: u64,
-    /// Bytes that they take, about, by the source's own estimate. What room the target's disk has is not known.
+    /// Bytes that they take, about, by the source's own estimate.
     pub bytes: u64,
+    /// Bytes that each server of the target needs, about: rows, and its own log of them.
+    pub needed_bytes: u64,
+    /// What room these servers have.
+    pub room: Vec<PlanRoom>,
     /// Seconds that the copy takes, about.
     pub eta_s: u64,
     /// What is not as it must be.
@@ -49,7 +54,7 @@ pub struct Plan {
 pub struct PlanFinding {
     /// Whether the move is refused for it.
     pub fatal: bool,
-    /// What it is about: privileges, format, schema, keys, retention, replicas, rows, shard.
+    /// What it is about: privileges, format, schema, keys, retention, replicas, rows, shard, limits, disk.
     pub subject: String,
     /// What is, what must be, and how it becomes so.
     pub message: String,
@@ -94,6 +99,7 @@ impl Ground {
         let facts = look_at_servers(&from, &to, &mut findings).await?;
         self.look_at_replicas(&from, &to, options, &mut findings).await?;
         look_at_log(shard, &from, &mut findings).await?;
+        self.look_at_limits(&from, &to, options, &mut findings).await;
         let rows = from.store.rows_of_range(shard).await?.total();
         let rate = match options.max_rows_per_second {
             0 => ROWS_PER_SECOND,
@@ -110,8 +116,12 @@ impl Ground {
             findings.push(finding(true, "retention", message));
         }
         let per_row = if facts.2 == 0 { BYTES_PER_ROW } else { facts.2 };
+        let bytes = rows * per_row;
+        let needed_bytes = needed(bytes);
+        let room = self.rooms(&to, options).await;
+        findings.extend(room.iter().filter_map(|one| judged(one, needed_bytes)));
         let steps = steps(source, target);
-        Ok(Plan { shard, source, target, rows, bytes: rows * per_row, eta_s, findings, steps })
+        Ok(Plan { shard, source, target, rows, bytes, needed_bytes, room, eta_s, findings, steps })
     }
 
     /// Whether shard and groups exist, and are not the same.
@@ -194,6 +204,30 @@ impl Ground {
             findings.push(finding(true, "rows", message));
         }
         Ok(())
+    }
+
+    /// Limits that nothing would keep, because their inputs can't be looked at.
+    async fn look_at_limits(
+        &self,
+        from: &Server,
+        to: &Server,
+        options: &MoveOptions,
+        findings: &mut Vec<PlanFinding>,
+    ) {
+        for server in [from, to] {
+            if let Err(error) = server.store.history_length().await {
+                let message = format!(
+                    "{}: max-history is not looked at: {error}; the account needs the privilege PROCESS",
+                    server.place()
+                );
+                findings.push(finding(false, "limits", message));
+            }
+        }
+        if options.max_leader_p99_ms > 0 && self.leaders(options).is_empty() {
+            let message = "max-leader-p99 is not looked at: no leader's admin address is known; name them in the topology \
+                           (`admin`), or with --leader-admin";
+            findings.push(finding(false, "limits", message));
+        }
     }
 
     async fn look_at_replicas(

@@ -6,6 +6,7 @@ use serde::Serialize;
 use tao_schema::ids::{HostGroupId, ShardId};
 use tao_shard_store::moves::{MoveEntry, MoveState};
 
+use super::gate::Reading;
 use super::terms::{Goal, Notes, Orders};
 
 /// How a move is.
@@ -41,6 +42,10 @@ pub struct MoveStatus {
     pub eta_s: Option<f64>,
     /// The largest lag of a replica of either host group, in ms; only while a worker looks.
     pub lag_ms: Option<u64>,
+    /// The longer one of the two primaries' history lists; only while a worker looks.
+    pub history_length: Option<u64>,
+    /// The slowest leader's p99, in ms; only while a worker looks, and if a leader's admin address is known.
+    pub leader_p99_ms: Option<f64>,
     /// How long ago the source's log told something of the shard, in ms; only while a worker looks.
     pub last_event_age_ms: Option<u64>,
     /// How long ago the two sides were found equal, in s.
@@ -97,6 +102,8 @@ impl MoveStatus {
             rows_per_second: rate,
             eta_s,
             lag_ms: None,
+            history_length: None,
+            leader_p99_ms: None,
             last_event_age_ms: None,
             verified_age_s: notes.verified_at.map(seconds),
             notes: notes.clone(),
@@ -115,9 +122,15 @@ impl MoveStatus {
     }
 
     /// With what only a worker at work knows.
-    pub(super) fn with(self, lag: Option<Duration>, event_age: Option<Duration>) -> Self {
+    pub(super) fn with(self, found: &Reading, event_age: Option<Duration>) -> Self {
         let ms = |time: Duration| time.as_millis() as u64;
-        Self { lag_ms: lag.map(ms), last_event_age_ms: event_age.map(ms), ..self }
+        Self {
+            lag_ms: found.lag().map(ms),
+            history_length: found.longest_history(),
+            leader_p99_ms: found.slowest().map(|time| time.p99.as_secs_f64() * 1_000.0),
+            last_event_age_ms: event_age.map(ms),
+            ..self
+        }
     }
 }
 

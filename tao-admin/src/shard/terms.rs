@@ -1,5 +1,6 @@
 //! What is written down of a move: what operators want, and what the worker says.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,15 @@ pub struct MoveOptions {
     pub max_lag_ms: u64,
     /// The copy waits while either primary executes more threads.
     pub max_threads: u64,
+    /// The copy waits while the history list of either primary is longer.
+    pub max_history: u64,
+    /// The copy waits while a leader's p99 of transactions, lane waits or database reads is longer; 0: not looked at.
+    /// Milliseconds.
+    pub max_leader_p99_ms: u64,
+    /// Admin addresses of leaders, `host:port`, beside those that the topology names.
+    pub leader_admin: Vec<String>,
+    /// Bytes that are free on each server of the target, as an operator states it; 0: found out, where that can be done.
+    pub target_room: u64,
     /// The time that one import should take; the size of chunks follows it. Milliseconds.
     pub chunk_ms: u64,
     /// Rows of a chunk at most.
@@ -64,6 +74,10 @@ impl Default for MoveOptions {
             max_pause_ms: 2_000,
             max_lag_ms: 2_000,
             max_threads: 64,
+            max_history: 1_000_000,
+            max_leader_p99_ms: 500,
+            leader_admin: Vec::new(),
+            target_room: 0,
             chunk_ms: 100,
             max_chunk_rows: 5_000,
             max_rows_per_second: 0,
@@ -86,6 +100,8 @@ impl MoveOptions {
             ("max-pause", self.max_pause_ms, 10, 60_000, "ms"),
             ("max-lag", self.max_lag_ms, 100, 3_600_000, "ms"),
             ("max-threads", self.max_threads, 1, 100_000, "threads"),
+            ("max-history", self.max_history, 1_000, u64::MAX, "undo records"),
+            ("max-leader-p99", self.max_leader_p99_ms, 0, 3_600_000, "ms"),
             ("chunk-time", self.chunk_ms, 5, 5_000, "ms"),
             ("max-chunk-rows", self.max_chunk_rows, 1, 9_000, "rows"),
             ("max-rows-per-second", self.max_rows_per_second, 0, u64::MAX, "rows"),
@@ -95,10 +111,16 @@ impl MoveOptions {
             ("delete-rows", self.delete_rows, 1, 10_000, "rows"),
         ];
         match bounds.iter().find(|(_, value, low, high, _)| value < low || value > high) {
-            None => Ok(()),
+            None => {}
             Some((name, value, low, high, unit)) => {
-                Err(MoveError::usage(format!("{name} is {value} {unit}: from {low} to {high}")))
+                return Err(MoveError::usage(format!("{name} is {value} {unit}: from {low} to {high}")));
             }
+        }
+        let port =
+            |address: &String| address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        match self.leader_admin.iter().find(|address| !port(address)) {
+            None => Ok(()),
+            Some(wrong) => Err(MoveError::usage(format!("leader-admin is {wrong:?}: must be HOST:PORT"))),
         }
     }
 
@@ -177,7 +199,7 @@ pub struct Notes {
     pub differences: Vec<String>,
     /// When they were found equal, by the clock of the server that keeps the book. Milliseconds since the Unix epoch.
     pub verified_at: Option<u64>,
-    /// How long writes would wait, by the last rehearsal. Milliseconds.
+    /// How long writes would wait, by the longest of the last three rehearsals. Milliseconds.
     pub predicted_ms: Option<f64>,
     /// How long they did, at the last cutover that committed, as the worker saw it: from before the fence until the topology was
     /// stored.
@@ -200,4 +222,6 @@ pub struct Notes {
     pub error: Option<String>,
     /// What the copy waits for, and since when (milliseconds since the Unix epoch).
     pub throttled: Option<(String, u64)>,
+    /// For how long the copy waited, by the option whose limit it waited for. Milliseconds.
+    pub throttled_ms: BTreeMap<String, u64>,
 }

@@ -1,5 +1,6 @@
 //! One worker: takes the lease, looks, decides, does, and looks again, until the goal is reached.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use tao_shard_store::moves::{MoveEntry, MoveId, MoveState, ShardMover};
 
 use super::decide::{Act, Sight};
 use super::error::{Done, Halt, MoveError};
-use super::gate::Gate;
+use super::gate::{Gate, Reading};
 use super::ground::{Ground, Server, Settings, beat_writer};
 use super::lease::{Lease, notes_of, open_entry};
 use super::status::MoveStatus;
@@ -55,6 +56,8 @@ pub(super) struct Worker<'a> {
     pub(super) spoilt: Option<String>,
     /// Why the copy must begin anew.
     pub(super) recopy: Option<String>,
+    /// How long the last rehearsals took, in ms.
+    pub(super) rehearsals: VecDeque<f64>,
     /// Cutovers taken back, one after the other.
     pub(super) failed: u32,
     told: Instant,
@@ -101,6 +104,7 @@ impl<'a> Worker<'a> {
             gate: None,
             spoilt: None,
             recopy: None,
+            rehearsals: VecDeque::new(),
             failed: 0,
             told: Instant::now(),
         })
@@ -234,18 +238,25 @@ impl<'a> Worker<'a> {
         self.lease.reordered() || self.lease.is_lost()
     }
 
-    /// Whether the copy must wait; noted with the reason and the time.
-    pub(super) fn throttled(&mut self) -> bool {
-        let why = self.veto();
+    /// Whether the copy must wait, and by which limit; noted with the reason and the time.
+    pub(super) fn throttled(&mut self) -> Option<&'static str> {
+        let why = self.reading().veto(&self.options());
         let since = self.notes.throttled.take().map(|(_, since)| since);
         let now = self.now();
-        self.notes.throttled = why.map(|why| (why, since.unwrap_or(now)));
-        self.notes.throttled.is_some()
+        let input = why.as_ref().map(|why| why.input);
+        self.notes.throttled = why.map(|why| (why.reason, since.unwrap_or(now)));
+        input
     }
 
-    /// What lag and load forbid just now.
-    pub(super) fn veto(&self) -> Option<String> {
-        self.gate.as_ref().and_then(|gate| gate.reading().veto(&self.options()))
+    /// Counts time for which the copy waited because of a limit.
+    pub(super) fn waited(&mut self, input: &str, time: Duration) {
+        *self.notes.throttled_ms.entry(input.to_owned()).or_default() += time.as_millis() as u64;
+    }
+
+    /// Lag and load as they were found last; nothing before [`Worker::watch_load`].
+    pub(super) fn reading(&self) -> Reading {
+        let leaders = || self.ground.leaders(&self.options());
+        self.gate.as_ref().map(|gate| gate.reading(leaders())).unwrap_or_default()
     }
 
     /// How long what may pass is waited for.
@@ -329,9 +340,8 @@ impl<'a> Worker<'a> {
         }
         self.told = Instant::now();
         let age = stream.map(|stream| stream.last_event.elapsed());
-        let lag = self.gate.as_ref().and_then(|gate| gate.reading().lag());
-        let status = MoveStatus::of(&self.entry, &self.orders(), &self.notes, self.now()).with(lag, age);
-        self.watch.progress(&status);
+        let status = MoveStatus::of(&self.entry, &self.orders(), &self.notes, self.now());
+        self.watch.progress(&status.with(&self.reading(), age));
     }
 
     /// Until something else is ordered.

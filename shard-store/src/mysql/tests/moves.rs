@@ -10,6 +10,7 @@ use tao_schema::ids::ShardId;
 use super::support::{fleets, open, options, session};
 use crate::conformance::{End, Failure, MoveFactory, assert_moves};
 use crate::fleet::Server;
+use crate::log::{Beat, BeatWriter, ServerLog as _};
 use crate::moves::ShardMover;
 
 struct TwoDatabases(Server);
@@ -33,6 +34,7 @@ async fn every_server_moves_shards() {
         let server = fleet.servers()[0].clone();
         assert_moves(&TwoDatabases(server.clone())).await;
         privileges_are_looked_at(&server).await;
+        history_shows(&server).await;
     }))
     .await;
 }
@@ -49,4 +51,18 @@ async fn privileges_are_looked_at(server: &Server) {
         |name: &str| poor.findings.iter().any(|finding| finding.fatal && finding.message.contains(name));
     assert!(missing("INSERT, UPDATE, DELETE"), "{:?}", poor.findings);
     assert_eq!(poor.schema, good.schema);
+}
+
+/// A read that stays open keeps what was changed since, and the server says how much.
+async fn history_shows(server: &Server) {
+    let store = open(server, options("move_source")).await.unwrap();
+    let mut reader = session(server, "move_source").await;
+    reader.query_drop(include_str!("sql/moves/keep_reads.sql")).await.unwrap();
+    reader.query_drop(include_str!("sql/moves/snapshot.sql")).await.unwrap();
+    let writer = BeatWriter::of("history");
+    for nonce in 0..=50 {
+        store.beat(Beat { writer, nonce }).await.unwrap();
+    }
+    let length = store.history_length().await.unwrap();
+    assert!(length.is_some_and(|length| length >= 50), "{length:?}");
 }

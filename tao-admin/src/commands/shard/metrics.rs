@@ -22,6 +22,7 @@ pub struct Metrics {
     rows_total: Family<ShardLabel, Gauge>,
     rows_copied: Family<ShardLabel, Gauge>,
     throttled: Family<ShardLabel, Gauge>,
+    throttled_seconds: Family<InputLabel, Number>,
     lag: Family<ShardLabel, Number>,
     predicted: Family<ShardLabel, Number>,
     pause: Family<ShardLabel, Number>,
@@ -39,6 +40,12 @@ struct StateLabel {
     state: &'static str,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct InputLabel {
+    shard: u16,
+    input: String,
+}
+
 impl Metrics {
     /// Serves them until what it answers is dropped.
     ///
@@ -52,6 +59,8 @@ impl Metrics {
             registry.register("rows", "Rows of the shard", self.rows_total.clone());
             registry.register("rows_copied", "Rows copied", self.rows_copied.clone());
             registry.register("throttled", "1 while the copy waits", self.throttled.clone());
+            let waited = self.throttled_seconds.clone();
+            registry.register("throttled_seconds", "How long the copy waited, by limit", waited);
             registry.register("lag_seconds", "Largest lag of a replica", self.lag.clone());
             let predicted = self.predicted.clone();
             registry.register("predicted_pause_seconds", "How long writes would wait", predicted);
@@ -81,6 +90,10 @@ impl Metrics {
         whole(&self.rows_copied, status.notes.rows_copied);
         whole(&self.throttled, u64::from(status.throttled.is_some()));
         whole(&self.rollbacks, status.notes.rollbacks.into());
+        for (input, ms) in &status.notes.throttled_ms {
+            let label = InputLabel { shard, input: input.clone() };
+            self.throttled_seconds.get_or_create(&label).set(*ms as f64 / 1_000.0);
+        }
         let seconds = |family: &Family<ShardLabel, Number>, ms: Option<f64>| {
             if let Some(ms) = ms {
                 family.get_or_create(&label).set(ms / 1_000.0);

@@ -1,5 +1,7 @@
 //! Moves as people read them.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use tao_admin::shard::{MoveStatus, Plan};
 
@@ -50,6 +52,9 @@ pub fn status_text(status: &MoveStatus) -> String {
     line("speed", status.rows_per_second.map(|rate| format!("{rate:.0} rows/s")));
     line("left", status.eta_s.map(|eta| format!("{eta:.0} s")));
     line("lag", status.lag_ms.map(|lag| format!("{lag} ms")));
+    line("history", status.history_length.map(|length| length.to_string()));
+    line("leader p99", status.leader_p99_ms.map(|ms| format!("{ms:.0} ms")));
+    line("waited", waited(&notes.throttled_ms));
     line("last event", status.last_event_age_ms.map(|age| format!("{age} ms ago")));
     line(
         "compared",
@@ -78,6 +83,12 @@ pub fn plan_text(plan: &Plan) -> String {
         "shard {}: {} rows, about {} bytes, from host group {} to {}; the copy takes about {} s\n",
         plan.shard, plan.rows, plan.bytes, plan.source, plan.target, plan.eta_s
     );
+    for room in &plan.room {
+        let by = room.known_by.as_deref().unwrap_or("unknown");
+        let free = room.free_bytes.map_or_else(|| "?".to_owned(), |free| free.to_string());
+        let (server, needed) = (&room.server, plan.needed_bytes);
+        text.push_str(&format!("  disk of {server}: {free} bytes free ({by}), about {needed} needed\n"));
+    }
     for (number, step) in plan.steps.iter().enumerate() {
         text.push_str(&format!("  {}. {step}\n", number + 1));
     }
@@ -86,6 +97,12 @@ pub fn plan_text(plan: &Plan) -> String {
         text.push_str(&format!("  {sort}: {}: {}\n", finding.subject, finding.message));
     }
     text
+}
+
+fn waited(by_limit: &BTreeMap<String, u64>) -> Option<String> {
+    let each = by_limit.iter().map(|(input, ms)| format!("{:.1} s for {input}", *ms as f64 / 1_000.0));
+    let each: Vec<String> = each.collect();
+    (!each.is_empty()).then(|| each.join(", "))
 }
 
 fn percent(share: f64) -> String {

@@ -1,12 +1,13 @@
 //! Two host groups in two regions, a shard that is written all the time, and workers that die where they are told to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tao_schema::fields::EncodedFields;
 use tao_schema::ids::{AssocType, EdgeKey, Epoch, HostGroupId, ListKey, ObjectId, ShardId, Time};
 use tao_schema::rows::{EdgeValue, ShardState};
@@ -18,6 +19,7 @@ use tao_shard_store::moves::ShardMover;
 use tao_shard_store::mysql::{MySqlStore, Options};
 use tao_shard_store::store::{ReadKey, Row};
 use tao_shard_store::write::{Batch, StoreOp, UnitResult, WriteUnit};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::shard::{Goal, MoveError, MoveOptions, MoveStatus, Mover, Quiet, Settings, Step, Watch};
@@ -38,8 +40,12 @@ pub(super) struct Bench {
 impl Bench {
     /// Two host groups, each with a replica in another region.
     pub(super) async fn start(binary: ServerBinary) -> Self {
-        let options =
-            FleetOptions { replicas: 1, mode: ReplicationMode::Async, ..FleetOptions::new(binary, 2) };
+        Self::on(FleetOptions::new(binary, 2)).await
+    }
+
+    /// The same, with options of their own.
+    pub(super) async fn on(options: FleetOptions) -> Self {
+        let options = FleetOptions { replicas: 1, mode: ReplicationMode::Async, ..options };
         let fleet = Fleet::start(options).await.unwrap();
         fleet.replicate(&[0, 0], &|_, _| None).await.unwrap();
         let node = |name: String| Node { name, address: "127.0.0.1:1".to_owned(), admin: None };
@@ -245,6 +251,55 @@ impl Watch for DiesAt {
             && self.left.fetch_sub(1, Ordering::Relaxed) == 1
         {
             bail!("died at {}", step.name());
+        }
+        Ok(())
+    }
+}
+
+/// Stands still at steps, one after the other, until it is told to go on: for whoever does something to servers there.
+#[derive(Default)]
+pub(super) struct Stands {
+    at: Mutex<VecDeque<Step>>,
+    reached: Notify,
+    go: Notify,
+}
+
+impl Stands {
+    pub(super) fn at<const N: usize>(steps: [Step; N]) -> Arc<Self> {
+        Arc::new(Self { at: Mutex::new(steps.into()), ..Self::default() })
+    }
+
+    /// Works with it.
+    pub(super) fn run(self: &Arc<Self>, mover: Mover) -> JoinHandle<Result<MoveStatus, MoveError>> {
+        let stands = Arc::clone(self);
+        tokio::spawn(async move { mover.run(SHARD, &*stands).await })
+    }
+
+    /// Until the next of the steps is reached.
+    pub(super) async fn reached(&self) {
+        let limit = Duration::from_secs(60);
+        tokio::time::timeout(limit, self.reached.notified()).await.expect("the step comes");
+    }
+
+    pub(super) fn go_on(&self) {
+        self.go.notify_one();
+    }
+}
+
+#[async_trait]
+impl Watch for Stands {
+    async fn step(&self, step: Step) -> Result<()> {
+        let here = {
+            let mut at = self.at.lock();
+            let here = at.front() == Some(&step);
+            if here {
+                at.pop_front();
+            }
+            here
+        };
+        if here {
+            self.reached.notify_one();
+            self.go.notified().await;
         }
         Ok(())
     }

@@ -4,4 +4,5 @@ mod bad_input;
 mod bench;
 mod crashes;
 mod failovers;
+mod losses;
 mod ways;
