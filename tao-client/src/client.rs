@@ -104,11 +104,11 @@ impl Client {
     pub(crate) async fn run_all(
         &self,
         context: &Context,
-        requests: Vec<(Result<Request>, CallOptions)>,
+        requests: impl ExactSizeIterator<Item = (Result<Request>, CallOptions)>,
     ) -> impl Iterator<Item = Result<Reply>> {
         let now = Instant::now();
         let mut sent = Vec::with_capacity(requests.len());
-        let flights = requests.into_iter().map(|(request, options)| {
+        let flights = requests.map(|(request, options)| {
             match request.and_then(|request| self.flight(context, request, &options, now)) {
                 Ok((flight, what)) => {
                     sent.push(Some(what));

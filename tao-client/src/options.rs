@@ -107,6 +107,10 @@ impl Options {
 
     /// Longest wait for one attempt of a call that may take `timeout`.
     pub(crate) fn attempt_within(&self, timeout: Duration) -> Duration {
+        // The usual case, without the arithmetic: no share of less time is more than `attempt_timeout`.
+        if timeout <= self.timeout {
+            return self.attempt_timeout.min(timeout);
+        }
         let share = self.attempt_timeout.as_secs_f64() / self.timeout.as_secs_f64();
         self.attempt_timeout.max(timeout.mul_f64(share)).min(timeout)
     }

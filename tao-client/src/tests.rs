@@ -331,6 +331,46 @@ async fn a_batch_outlives_a_node() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reads_of_a_batch_have_their_own_retries_and_deadlines() {
+    let graph = Graph::demo();
+    let owner = Arc::new(AtomicU32::new(0));
+    let refuses = owner.clone();
+    // Of the reads that its owner gets, every fourth is refused, and every fourth other is not answered at all.
+    let cluster = FakeCluster::new(2, move |number, request| match &request.op {
+        Some(proto::request::Op::Read(read)) if refuses.load(Ordering::Relaxed) == number as u32 => {
+            match read.op {
+                Some(proto::read_request::Op::AssocCount(list)) if list.id1 % 4 == 1 => {
+                    Reaction::error(ErrorCode::Unavailable)
+                }
+                Some(proto::read_request::Op::AssocCount(list)) if list.id1 % 4 == 3 => Reaction::Hold,
+                _ => graph.answer(request),
+            }
+        }
+        _ => graph.answer(request),
+    });
+    let client = cluster.client().await.unwrap();
+    owner.store(self::owner(&client) as u32, Ordering::Relaxed);
+    let mut batch = client.batch();
+    for local in 0..200 {
+        let call = client.assoc_count(ObjectId::new(ANY.shard(), local), "friend");
+        let impatient = Duration::from_millis(50);
+        batch.add(if local % 8 == 3 { call.timeout(impatient) } else { call });
+    }
+    let start = Instant::now();
+    let replies = batch.send().await;
+    assert!((2_000..2_100).contains(&start.elapsed().as_millis()), "one attempt time: {:?}", start.elapsed());
+    for (local, reply) in replies.iter().enumerate() {
+        match reply {
+            Err(error) => assert_eq!((error.code, local % 8), (ErrorCode::DeadlineExceeded, 3)),
+            Ok(reply) => assert!(matches!(reply, BatchReply::Count(_)) && local % 8 != 3),
+        }
+    }
+    // The first attempts, each once; then what was refused or hung and had time left.
+    let (first, again) = (owner.load(Ordering::Relaxed) as usize, 200 / 4 + 200 / 8);
+    assert_eq!((requests_of(&cluster)[first - 1], requests_of(&cluster)[2 - first]), (200, again));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_atomic_write_is_one_request_on_one_shard() {
     let cluster = graph_cluster(2);
     let client = cluster.client().await.unwrap();

@@ -103,19 +103,18 @@ impl Batch<'_> {
         let mut replies = Vec::with_capacity(self.calls.len());
         let mut outputs = self.outputs.into_iter();
         let mut calls = self.calls.into_iter();
-        loop {
-            let mut wave: Vec<_> = calls.by_ref().take(MAX_FRAME_OPS).collect();
-            if wave.is_empty() {
-                return replies;
-            }
-            for (_, options) in &mut wave {
-                options.timeout = options.timeout.or(self.timeout);
-            }
+        let timeout = self.timeout;
+        while calls.len() > 0 {
+            let wave = calls.by_ref().take(MAX_FRAME_OPS).map(|(request, mut options)| {
+                options.timeout = options.timeout.or(timeout);
+                (request, options)
+            });
             let answers = self.client.run_all(&self.context, wave).await;
             for (answer, output) in answers.zip(outputs.by_ref()) {
                 replies.push(answer.and_then(|reply| output(reply, &self.context)));
             }
         }
+        replies
     }
 }
 

@@ -313,7 +313,7 @@ impl Walker {
                 match told {
                     Ok(count) => assert_eq!(*count, list),
                     Err(ErrorCode::DeadlineExceeded) => {
-                        assert!(caller.deadline <= now, "{first} is not late")
+                        assert!(caller.deadline <= now, "{first} is not late");
                     }
                     Err(code) => assert!(matches!(code, ErrorCode::Overloaded | ErrorCode::Unavailable)),
                 }
