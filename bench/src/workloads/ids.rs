@@ -57,7 +57,7 @@ impl Ids {
         ListKey { id1: self.id(population, number), atype: EDGE }
     }
 
-    /// Where the edge at `index` of a list ends: different for each of the first 2^14 of a list.
+    /// Where the edge at `index` of a list ends: different for each of the list.
     pub fn end(&self, list: u32, index: u32) -> ObjectId {
         let start = self.chance(1, list, 0) as u32;
         // An odd step: no number comes twice before all have come.
