@@ -16,7 +16,7 @@ use tao_shard_store::fleet::{Fleet, FleetOptions, ServerBinary};
 use tempfile::TempDir;
 
 pub use check::{Checked, check};
-pub use gauges::{Gauges, Reads};
+pub use gauges::Gauges;
 pub use ready::Ready;
 
 use crate::machine::{Cores, Process, free_address, sibling_program};

@@ -70,6 +70,7 @@ pub struct Bench {
     checks: Vec<Checked>,
     curves: Curves,
     engines: Vec<String>,
+    failures: Vec<String>,
 }
 
 impl Compare {
@@ -101,8 +102,9 @@ impl Compare {
             checks: Vec::new(),
             curves: Curves::default(),
             engines: Vec::new(),
+            failures: Vec::new(),
         };
-        rows::all(&mut bench).await?;
+        rows::all(&mut bench).await;
         bench.finish(began)
     }
 }
@@ -178,6 +180,14 @@ impl Bench {
         Ok(())
     }
 
+    /// Notes how a group of rows ended.
+    pub fn group(&mut self, name: &str, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            say(&format!("  {name} failed: {error:#}"));
+            self.failures.push(format!("{name}: {error:#}"));
+        }
+    }
+
     fn finish(mut self, began: Instant) -> Result<()> {
         for peer in ["redis-server", "memcached"] {
             self.engines.push(version_of(peer));
@@ -197,6 +207,7 @@ impl Bench {
             rows: self.rows,
             checks: self.checks,
             curves: self.curves,
+            failures: self.failures,
             seconds: began.elapsed().as_secs_f64(),
         };
         crate::print(&table(&report))?;
@@ -209,6 +220,7 @@ impl Bench {
                 format!("{}; {}; seed {}", report.machine.processor, report.machine.pinning, report.seed);
             std::fs::write(path, plot(&report.curves, &title)).with_context(|| path.display().to_string())?;
         }
+        ensure!(report.failures.is_empty(), "failed: {}", report.failures.join("; "));
         Ok(())
     }
 }

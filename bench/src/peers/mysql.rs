@@ -1,7 +1,7 @@
 //! MySQL as an application would use it without the tier: prepared statements on connections that stay open, exact counts in
 //! the transaction of the edge, a count touched only when the edge is new or gone, as the affected rows tell.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Statement};
@@ -266,8 +266,8 @@ pub(super) fn options(dsn: &str) -> Result<Opts> {
 
 /// Runs a file's statements, one after the other.
 pub(super) async fn run_script(connection: &mut Conn, script: &str) -> Result<()> {
-    ensure!(!script.trim().is_empty(), "a script");
-    for statement in script.split(';').filter(|statement| !statement.trim().is_empty()) {
+    let lines: Vec<&str> = script.lines().filter(|line| !line.starts_with("--")).collect();
+    for statement in lines.join("\n").split(';').filter(|statement| !statement.trim().is_empty()) {
         connection.query_drop(statement).await?;
     }
     Ok(())

@@ -45,7 +45,10 @@ impl CacheServer {
             // -u: it does not run as root without a name. -R: so many requests of one connection in a row, for pipelines. -I:
             // memory goes to classes of sizes in pages of the largest item; large pages make a small cache smaller still.
             let args = ["-p", port, "-l", "127.0.0.1", "-U", "0", "-t", "1", "-m", &mib, "-u", "nobody"];
-            args.into_iter().chain(["-c", "1024", "-R", "200", "-I", "256k"]).map(str::to_owned).collect()
+            args.into_iter()
+                .chain(["-c", "1024", "-R", "200", "-I", "256k", "-o", "slab_chunk_max=131072"])
+                .map(str::to_owned)
+                .collect()
         };
         Self::start("memcached", folder, args, cores).await
     }

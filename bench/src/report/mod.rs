@@ -34,6 +34,8 @@ pub struct Report {
     pub checks: Vec<Checked>,
     /// What the plot shows.
     pub curves: Curves,
+    /// Groups of rows that ended with an error; the run does, too.
+    pub failures: Vec<String>,
     /// How long all of it took.
     pub seconds: f64,
 }

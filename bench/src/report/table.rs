@@ -28,6 +28,9 @@ pub fn table(report: &Report) -> String {
             checked.after, checked.cached_entries, checked.cached_edges, checked.difference_count
         ));
     }
+    for failure in &report.failures {
+        put(format!("\nFAILED {failure}"));
+    }
     put(format!("\n{:.0} s in all", report.seconds));
     text
 }

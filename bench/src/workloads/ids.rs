@@ -12,14 +12,40 @@ pub const EDGE: AssocType = AssocType(1);
 /// What edges are changed into.
 pub const CHANGED: AssocType = AssocType(2);
 
-/// Numbers of a population.
-const NUMBERS: u32 = 1 << 28;
+/// Numbers of a population in a room.
+const NUMBERS: u32 = 1 << 24;
 
 /// Makes ids.
 #[derive(Clone, Copy, Debug)]
 pub struct Ids {
+    room: Room,
     shards: u32,
     seed: u64,
+}
+
+/// Whose ids: several workloads may have their data in one cluster.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    /// Single objects.
+    Point = 0,
+    /// Lists that are shorter than those of the next two.
+    ShortLists = 1,
+    /// Lists of 50 edges and more.
+    Lists = 2,
+    /// Lists of 1,000 edges and more.
+    LongLists = 3,
+    /// Edges that are written.
+    Write = 4,
+    /// The TAO paper's.
+    Tao13 = 5,
+    /// TAOBench's application.
+    TaobenchA = 6,
+    /// TAOBench's whole.
+    TaobenchO = 7,
+    /// LinkBench's.
+    Linkbench = 8,
+    /// The replayed edges.
+    Replay = 9,
 }
 
 /// Who has ids.
@@ -43,13 +69,16 @@ pub enum Population {
 
 impl Ids {
     /// Of a cluster with so many shards.
-    pub const fn new(shards: u32, seed: u64) -> Self {
-        Self { shards, seed }
+    pub const fn new(room: Room, shards: u32, seed: u64) -> Self {
+        Self { room, shards, seed }
     }
 
     /// The id of a number of a population.
     pub fn id(&self, population: Population, number: u32) -> ObjectId {
-        ObjectId::named(ITEM, (population as u32) << 28 | (number % NUMBERS), self.shards)
+        {
+            let room = (self.room as u32) << 24;
+            ObjectId::named(ITEM, (population as u32) << 28 | room | (number % NUMBERS), self.shards)
+        }
     }
 
     /// The list of edges from a number of a population.
@@ -57,7 +86,7 @@ impl Ids {
         ListKey { id1: self.id(population, number), atype: EDGE }
     }
 
-    /// Where the edge at `index` of a list ends: different for each of the first 2^14 of a list.
+    /// Where the edge at `index` of a list ends: different for each of the list.
     pub fn end(&self, list: u32, index: u32) -> ObjectId {
         let start = self.chance(1, list, 0) as u32;
         // An odd step: no number comes twice before all have come.
@@ -92,7 +121,7 @@ mod tests {
 
     #[test]
     fn ids_are_apart() {
-        let ids = Ids::new(64, 1);
+        let ids = Ids::new(Room::Point, 64, 1);
         let objects = (0..1_000).map(|number| ids.id(Population::Objects, number));
         let lists = (0..1_000).map(|number| ids.id(Population::Lists, number));
         let ends = (0..6_000).map(|index| ids.end(17, index));
@@ -102,7 +131,7 @@ mod tests {
 
     #[test]
     fn bytes_have_their_length_and_differ() {
-        let ids = Ids::new(64, 1);
+        let ids = Ids::new(Room::Point, 64, 1);
         for length in [0, 1, 7, 8, 100] {
             assert_eq!(ids.bytes(5, length).len(), length);
         }

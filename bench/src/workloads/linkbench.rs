@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use tao_schema::ids::{EdgeKey, ListKey, ObjectId};
 
 use super::distributions::{Cumulative, Weighted};
-use super::ids::Population;
+use super::ids::{Population, Room};
 use super::zipf::Zipf;
 use super::{EdgeData, Ids, Op, Size, Workload};
 
@@ -59,7 +59,7 @@ impl Linkbench {
             Some(text) => Cumulative::parse_section(&text, "nlinks")?,
             None => Cumulative::new(NLINKS.to_vec()),
         };
-        let ids = Ids::new(size.shards, size.seed);
+        let ids = Ids::new(Room::Linkbench, size.shards, size.seed);
         let nodes = size.objects.max(1);
         let degree = |node| {
             let u = ids.chance(7, node, 0) as f64 / u64::MAX as f64;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use tao_schema::ids::{AssocType, EdgeKey, ListKey, ObjectId};
 
-use super::ids::Population;
+use super::ids::{Population, Room};
 use super::zipf::Zipf;
 use super::{EDGE, EdgeData, Ids, Op, Size, Workload};
 
@@ -57,7 +57,7 @@ impl Replay {
         edges.sort_by_key(|edge| edge.time);
         let users = edges.iter().map(|edge| edge.from.max(edge.to) + 1).max().unwrap_or(1);
         Ok(Self {
-            ids: Ids::new(size.shards, size.seed),
+            ids: Ids::new(Room::Replay, size.shards, size.seed),
             edges,
             users,
             next: AtomicUsize::new(0),

@@ -5,7 +5,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use tao_schema::ids::{EdgeKey, ListKey, ObjectId};
 
-use super::ids::Population;
+use super::ids::{Population, Room};
 use super::{EDGE, EdgeData, Ids, Op, Size, Workload};
 
 /// Bytes of an object.
@@ -38,7 +38,8 @@ pub struct Write {
 impl Point {
     /// All objects are read.
     pub fn new(size: &Size) -> Self {
-        Self { ids: Ids::new(size.shards, size.seed), objects: size.objects, read: size.objects }
+        let ids = Ids::new(Room::Point, size.shards, size.seed);
+        Self { ids, objects: size.objects, read: size.objects }
     }
 
     /// As many objects exist, but only the first `read` of them are read.
@@ -52,19 +53,20 @@ impl Point {
 impl Range {
     /// So many lists of so many edges, of which the newest `limit` are read.
     pub fn new(size: &Size, lists: u32, length: u32, limit: u32) -> Self {
-        Self { ids: Ids::new(size.shards, size.seed ^ u64::from(length)), lists, length, limit }
-    }
-
-    /// The list of a number. Lists of other lengths have others.
-    fn key(&self, number: u32) -> ListKey {
-        self.ids.list(Population::Lists, number + (self.length << 16))
+        let room = match length {
+            0..50 => Room::ShortLists,
+            50..1_000 => Room::Lists,
+            _ => Room::LongLists,
+        };
+        Self { ids: Ids::new(room, size.shards, size.seed), lists, length, limit }
     }
 }
 
 impl Write {
     /// Between so many objects.
     pub fn new(size: &Size) -> Self {
-        Self { ids: Ids::new(size.shards, size.seed), objects: size.objects.max(1_000_000) }
+        let ids = Ids::new(Room::Write, size.shards, size.seed);
+        Self { ids, objects: size.objects.max(1_000_000) }
     }
 }
 
@@ -115,11 +117,14 @@ impl Workload for Range {
     fn list(&self, number: u32) -> (ListKey, Vec<EdgeData>) {
         let edge =
             |index| EdgeData { id2: self.ids.end(number, index), time: 1_000 + index, data: Bytes::new() };
-        (self.key(number), (0..self.length).map(edge).collect())
+        (self.ids.list(Population::Lists, number), (0..self.length).map(edge).collect())
     }
 
     fn draw(&self, random: &mut StdRng, ops: &mut Vec<Op>) {
-        ops.push(Op::AssocRange(self.key(random.random_range(0..self.lists)), self.limit));
+        ops.push(Op::AssocRange(
+            self.ids.list(Population::Lists, random.random_range(0..self.lists)),
+            self.limit,
+        ));
     }
 }
 

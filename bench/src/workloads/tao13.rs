@@ -14,7 +14,7 @@ use tao_schema::ids::{EdgeKey, ListKey, ObjectId};
 use tao_schema::limits::MAX_QUERY_LIMIT;
 
 use super::distributions::{AtLeast, Sizes, Weighted};
-use super::ids::{CHANGED, Population};
+use super::ids::{CHANGED, Population, Room};
 use super::zipf::Zipf;
 use super::{EdgeData, Ids, Op, Size, Workload};
 
@@ -102,7 +102,7 @@ impl Tao13 {
     /// # Errors
     /// A file can't be understood.
     pub fn new(size: &Size) -> Result<Self> {
-        let ids = Ids::new(size.shards, size.seed);
+        let ids = Ids::new(Room::Tao13, size.shards, size.seed);
         let published = |name: &str| size.data.text(&format!("tao_atc13/{name}"));
         let lengths = |name: &str, drawn: &[(u64, f64)]| match published(name)? {
             Some(text) => AtLeast::parse(&text).with_context(|| name.to_owned()),

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tao_schema::ids::{EdgeKey, ListKey, ObjectId};
 
 use super::distributions::Weighted;
-use super::ids::Population;
+use super::ids::{Population, Room};
 use super::zipf::Zipf;
 use super::{EdgeData, Ids, Op, Size, Workload};
 
@@ -97,9 +97,9 @@ impl Taobench {
     /// # Errors
     /// The file can't be understood.
     pub fn new(which: Which, size: &Size) -> Result<Self> {
-        let file = match which {
-            Which::Application => "taobench/workload_a.json",
-            Which::Overall => "taobench/workload_o.json",
+        let (file, room) = match which {
+            Which::Application => ("taobench/workload_a.json", Room::TaobenchA),
+            Which::Overall => ("taobench/workload_o.json", Room::TaobenchO),
         };
         let text = size.data.text(file)?;
         let from_files = text.is_some();
@@ -114,7 +114,7 @@ impl Taobench {
         let group = size.objects.div_ceil(GROUPS);
         Ok(Self {
             which,
-            ids: Ids::new(size.shards, size.seed),
+            ids: Ids::new(room, size.shards, size.seed),
             group,
             popular: Zipf::new(group, SKEW, size.seed),
             groups: weights("primary_shards")?,

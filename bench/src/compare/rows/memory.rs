@@ -16,8 +16,8 @@ use crate::workloads::{Op, Range, Workload};
 const SHARDS: u32 = 64;
 /// Room for everything.
 const CACHE: u64 = 2 << 30;
-/// Lists of one page: a thousand edges each must fit a message.
-const PAGE: usize = 32;
+/// Edges of one page: what a reply takes for a moment, and the allocator keeps, must not look like entries.
+const PAGE_EDGES: u32 = 2_000;
 
 /// Bytes of one edge, measured in two ways.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +119,7 @@ async fn read(
     length: u32,
 ) -> Result<()> {
     let ops: Vec<Op> = lists.map(|number| Op::AssocRange(workload.list(number).0, length)).collect();
-    for page in ops.chunks(PAGE) {
+    for page in ops.chunks((PAGE_EDGES / length).max(1) as usize) {
         let found = tier.page(page).await?.found;
         anyhow::ensure!(
             found == page.len() as u64 * u64::from(length),

@@ -37,17 +37,18 @@ pub const NAMES: [&str; 17] = [
     "shards",
 ];
 
-/// Measures what is wanted.
-///
-/// # Errors
-/// Something can't be started or fails.
-pub async fn all(bench: &mut Bench) -> Result<()> {
-    Box::pin(reads::measure(bench)).await?;
-    Box::pin(writes::measure(bench)).await?;
-    Box::pin(memory::measure(bench)).await?;
-    Box::pin(tao13::measure(bench)).await?;
-    Box::pin(shards::measure(bench)).await?;
-    Ok(())
+/// Measures what is wanted. A group that fails does not take the others' figures with it.
+pub async fn all(bench: &mut Bench) {
+    let outcome = Box::pin(reads::measure(bench)).await;
+    bench.group("reads that hit", outcome);
+    let outcome = Box::pin(writes::measure(bench)).await;
+    bench.group("durable writes", outcome);
+    let outcome = Box::pin(memory::measure(bench)).await;
+    bench.group("memory", outcome);
+    let outcome = Box::pin(tao13::measure(bench)).await;
+    bench.group("tao13", outcome);
+    let outcome = Box::pin(shards::measure(bench)).await;
+    bench.group("shards", outcome);
 }
 
 /// Operations a second of these callers.
