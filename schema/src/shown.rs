@@ -50,6 +50,13 @@ pub enum EdgesRef<'a> {
     Picked(PackedEdges),
 }
 
+impl<'a> From<&'a ReadReply> for ReadReplyRef<'a> {
+    fn from(reply: &'a ReadReply) -> Self {
+        let ReadReply { position, answer, explain, time } = reply;
+        Self { position: *position, answer: answer.into(), explain: explain.clone(), time: *time }
+    }
+}
+
 impl ReadReplyRef<'_> {
     /// As a value of its own.
     pub fn into_owned(self) -> ReadReply {

@@ -19,8 +19,11 @@ use crate::write::RequestKey;
 
 /// Outcomes kept for all shards together: some 150 MB at the very most.
 const OUTCOMES: usize = 1 << 20;
-/// Request rows of one statement.
-const PAGE: usize = 1_000;
+/// Of one shard, where few share that: three minutes of 700 requests a second. More than are kept by then, and a takeover
+/// refuses retries of what it may have dropped as too late (soak: a reversal after ten minutes of 250 a second).
+const MOST_OF_ONE: usize = 1 << 17;
+/// Request rows of one statement: a takeover reads all that are kept while writers wait for it.
+const PAGE: usize = 4_000;
 /// Attempts to join what is missing to what is known, while other tasks may forget it.
 const CATCH_UPS: usize = 4;
 /// How often shards that nobody writes to are looked at.
@@ -110,7 +113,7 @@ impl Memory {
     /// Notes rows `(from, position.seq]` that were loaded. They count only where they join what is known: meanwhile
     /// another task may have forgotten it, or learned it from another log.
     fn loaded(&self, from: Seq, position: Position, rows: &Rows) -> Result<(), StoreError> {
-        let limit = (OUTCOMES / self.population.load(Ordering::Relaxed)).clamp(1_024, 32_768);
+        let limit = (OUTCOMES / self.population.load(Ordering::Relaxed)).clamp(1_024, MOST_OF_ONE);
         let mut shards = self.shards.lock();
         if from == Seq::ZERO {
             shards.of.entry(position.shard).or_insert_with(|| Remembered {

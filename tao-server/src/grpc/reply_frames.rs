@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use tao_schema::Result;
-use tao_schema::ops::{ReadReply, ReadReplyRef};
+use tao_schema::ops::ReadReplyRef;
 use tao_schema::wire::envelope::{ReplyBody, encode_reply};
 use tao_schema::wire::frames::{put_read_reply, put_reply};
 
@@ -94,9 +94,7 @@ pub(super) fn encoded(id: u64, result: Result<ReplyBody>) -> Bytes {
 #[inline]
 fn put(frame: &mut BytesMut, id: u64, result: Result<ReplyBody>) {
     match result {
-        Ok(ReplyBody::Read(ReadReply { position, answer, explain, time })) => {
-            put_read(frame, id, ReadReplyRef { position, answer: (&answer).into(), explain, time });
-        }
+        Ok(ReplyBody::Read(reply)) => put_read(frame, id, (&reply).into()),
         other => put_reply(frame, &fitting(encode_reply(id, other))),
     }
 }
@@ -117,7 +115,7 @@ mod tests {
     use tao_schema::edges::PackedEdgesBuilder;
     use tao_schema::ids::{Epoch, ObjectId, Position, Seq, ShardId, Time};
     use tao_schema::limits::MAX_MESSAGE_BYTES;
-    use tao_schema::ops::Answer;
+    use tao_schema::ops::{Answer, ReadReply};
     use tao_schema::wire::frames::replies;
 
     use super::*;

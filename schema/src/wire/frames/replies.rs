@@ -19,6 +19,9 @@ use crate::wire::proto;
 const ID: u8 = 0x08;
 const ERROR: u8 = 0x12;
 const READ: u8 = 0x1a;
+const WRITE: u8 = 0x22;
+/// The first of its two bytes.
+const FILL: u8 = 0x82;
 
 const POSITION: u8 = 0x0a;
 const OBJECT: u8 = 0x12;
@@ -186,13 +189,26 @@ impl RawReply {
     /// The number of the typed error that it is; `None`: it is none.
     #[inline]
     pub fn error_code(&self) -> Option<u32> {
-        match self.result() {
-            Some((READ, _)) => None,
-            _ => match proto::Reply::decode(self.body.clone()).ok()?.result? {
-                proto::reply::Result::Error(error) => Some(error.code),
-                _ => None,
-            },
+        // A large fill is not decoded to learn that it is one.
+        if self.key_behind_id().is_some_and(|key| matches!(key, READ | WRITE | FILL)) {
+            return None;
         }
+        match proto::Reply::decode(self.body.clone()).ok()?.result? {
+            proto::reply::Result::Error(error) => Some(error.code),
+            _ => None,
+        }
+    }
+
+    /// The first byte of the key of what follows the id; `None`: not in the usual layout.
+    #[inline]
+    fn key_behind_id(&self) -> Option<u8> {
+        let mut cursor = Cursor::new(&self.body);
+        if cursor.key()? == ID {
+            cursor.varint()?;
+        } else {
+            cursor = Cursor::new(&self.body);
+        }
+        self.body.get(cursor.at()).copied()
     }
 
     /// The answer to a read.
