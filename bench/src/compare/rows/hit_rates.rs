@@ -27,8 +27,10 @@ const FEW: usize = 2;
 /// The least that a leader may have.
 const LEADER_BYTES: u64 = 1 << 20;
 /// Sizes that are tried for a hit rate, and how near is near enough.
-const TRIES: usize = 4;
+const TRIES: usize = 6;
 const NEAR: f64 = 0.004;
+/// Writes and first reads miss in any cache, so this is as good as everything.
+const SATURATED: f64 = 0.994;
 /// Longest warm-up, in rounds, and the change of the hit rate at which it is over.
 const WARM_UPS: usize = 20;
 const STEADY: f64 = 0.002;
@@ -323,9 +325,11 @@ fn part_needed(target: f64) -> f64 {
     target.clamp(0.01, 1.0).powi(5)
 }
 
-/// The next size to try, if this one reached so much: as much larger as the law says.
+/// The next size to try, if this one reached so much: as much larger as the law says. Where nearly everything hits, the law says
+/// nothing any more: the cache may be far larger than what there is.
 fn better(bytes: u64, reached: f64, target: f64) -> u64 {
     let factor = part_needed(target) / part_needed(reached);
+    let factor = if reached > SATURATED && target < SATURATED { factor.min(0.6) } else { factor };
     (bytes as f64 * factor.clamp(0.4, 2.5)) as u64
 }
 
@@ -338,6 +342,7 @@ mod tests {
         assert!(better(1_000, 0.90, 0.96) > 1_000);
         assert!(better(1_000, 0.99, 0.96) < 1_000);
         assert_eq!(better(1_000, 0.96, 0.96), 1_000);
+        assert_eq!(better(1_000, 0.998, 0.96), 600, "far too large");
         assert!(part_needed(0.85) < part_needed(0.96) && part_needed(1.0) <= 1.0);
     }
 }
