@@ -8,7 +8,6 @@
 //! ```
 
 use std::fmt;
-use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::DecodeError;
@@ -121,21 +120,10 @@ impl PackedEdges {
     /// The edges `[pos, pos + limit)` without copying.
     #[must_use]
     pub fn range(&self, pos: usize, limit: usize) -> Self {
-        self.part(self.span(pos, limit).0)
-    }
-
-    /// The bytes of the edges `[pos, pos + limit)`, and how many of them there are: one walk.
-    pub fn span(&self, pos: usize, limit: usize) -> (Range<usize>, usize) {
         let mut edges = self.iter().skip(pos).take(limit);
-        let Some(first) = edges.next() else { return (0..0, 0) };
-        let (end, count) = edges.fold((first.end, 1), |(_, count), edge| (edge.end, count + 1));
-        (first.start..end, count)
-    }
-
-    /// The edges of a [`Self::span`], without copying.
-    #[must_use]
-    pub fn part(&self, span: Range<usize>) -> Self {
-        if span.is_empty() { Self::new() } else { Self(self.0.slice(span)) }
+        let Some(first) = edges.next() else { return Self::new() };
+        let end = edges.last().map_or(first.end, |edge| edge.end);
+        Self(self.0.slice(first.start..end))
     }
 
     /// Copies the edges into memory of their own, so that a cached slice does not pin the frame it came in.

@@ -17,7 +17,6 @@ pub mod ops;
 pub mod planted;
 pub mod rows;
 pub mod session;
-mod shown;
 pub mod stream;
 mod toml_text;
 pub mod topology;

@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 pub use crate::demand::{Demand, Freshness};
-pub use crate::shown::{AnswerRef, EdgesRef, ReadReplyRef};
-
 use crate::edges::PackedEdges;
 use crate::fields::EncodedFields;
 use crate::ids::{

@@ -37,7 +37,7 @@ pub use fill::{Discarded, Filled, NotStored};
 pub use leader::{Backwards, Published, RingAnswer};
 pub use lookup::{Lookup, MissReason};
 pub(crate) use ring::{key_of, weight};
-pub use serve::{Serve, serve, show};
+pub use serve::{Serve, serve};
 pub use shard::{CoreOptions, ShardCore};
 pub use shared::SharedShard;
 pub use subscriber::{LostReason, StreamVerdict};
