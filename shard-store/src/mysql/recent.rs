@@ -20,7 +20,7 @@ use crate::write::RequestKey;
 /// Outcomes kept for all shards together: some 150 MB at the very most.
 const OUTCOMES: usize = 1 << 20;
 /// Of one shard, where few share that: three minutes of 700 requests a second. More than are kept by then, and a takeover
-/// refuses retries of what it may have dropped as too late (soak: a reversal after ten minutes of 250 a second).
+/// refuses retries of what it may have dropped as too late (soak: a reversal after ten minutes of over 200 a second).
 const MOST_OF_ONE: usize = 1 << 17;
 /// Request rows of one statement: a takeover reads all that are kept while writers wait for it.
 const PAGE: usize = 4_000;
