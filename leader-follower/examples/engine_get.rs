@@ -4,7 +4,6 @@
 #![allow(clippy::print_stdout)]
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Instant;
 
 use tao_leader_follower::core::{Body, CoreOptions, Entry, Key, Lookup, SharedShard};
@@ -69,7 +68,7 @@ fn bytes_per_edge(kind: EngineKind, edges: u64) {
     let before = resident();
     for i in 0..lists {
         let body = Body::List(list(edges));
-        engine.put(key(i), Arc::new(Entry { generation: 0, as_of: Seq(1), body }));
+        engine.put(key(i), Entry::new(0, Seq(1), &body));
     }
     let stats = engine.stats();
     let counted = stats.bytes as f64 / (stats.entries * edges) as f64;

@@ -97,6 +97,11 @@ impl PackedEdges {
         Ok(Self(bytes))
     }
 
+    /// Takes bytes that were written in the packed layout.
+    pub(crate) const fn trusted(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
     /// The packed bytes.
     pub fn as_bytes(&self) -> &Bytes {
         &self.0
@@ -104,7 +109,7 @@ impl PackedEdges {
 
     /// Edges, newest first as packed.
     pub fn iter(&self) -> EdgeIter<'_> {
-        EdgeIter { bytes: &self.0, at: 0 }
+        EdgeIter::over(&self.0)
     }
 
     /// Number of edges: walks the list.
@@ -203,6 +208,13 @@ impl PackedEdgesBuilder {
 pub struct EdgeIter<'a> {
     bytes: &'a [u8],
     at: usize,
+}
+
+impl<'a> EdgeIter<'a> {
+    /// Over bytes in the packed layout.
+    pub(crate) const fn over(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
 }
 
 impl<'a> Iterator for EdgeIter<'a> {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 pub use crate::demand::{Demand, Freshness};
+pub use crate::shown::{AnswerRef, EdgesRef, ObjectRef, ReadReplyRef};
+
 use crate::edges::PackedEdges;
 use crate::fields::EncodedFields;
 use crate::ids::{

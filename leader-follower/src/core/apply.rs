@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use tao_schema::fields::EncodedFields;
 use tao_schema::ids::Seq;
 use tao_schema::planted::{Bug, planted};
-use tao_schema::rows::{ChangeItem, ObjectRow, ShardChange};
+use tao_schema::rows::{ChangeItem, ShardChange};
 
 use super::epochs::Lineage;
 use super::list::apply_list;
@@ -55,7 +54,7 @@ impl ShardCore {
                 && self.own_entry(&key, entries).is_none()
                 && !self.is_unheard(&key)
             {
-                let body = Body::Object(row.as_ref().map(own_object));
+                let body = Body::Object(row.clone());
                 if self.rules.hold(Rule::AnswerIsFill) {
                     self.store(key, change.seq, body, entries);
                 } else {
@@ -80,11 +79,11 @@ impl ShardCore {
     fn apply(&mut self, item: &ChangeItem, seq: Seq, entries: &dyn Entries) {
         let key = key_of(item);
         let Some(entry) = self.own_entry(&key, entries) else { return };
-        let right_at = entry.as_of.max(self.watermark);
+        let right_at = entry.as_of().max(self.watermark);
         if !is_news(entry.version(), right_at, seq, self.rules) {
             return;
         }
-        match changed(&entry.body, item, seq, self.rules) {
+        match changed(&entry.body(), item, seq, self.rules) {
             Some(body) => {
                 self.put(key, seq, body, entries);
             }
@@ -124,7 +123,7 @@ fn is_news(version: Seq, right_at: Seq, seq: Seq, rules: Rules) -> bool {
 /// The content after the change; `None` if the change does not fit it.
 fn changed(body: &Body, item: &ChangeItem, seq: Seq, rules: Rules) -> Option<Body> {
     match (body, item) {
-        (Body::Object(_), ChangeItem::Object { row, .. }) => Some(Body::Object(row.as_ref().map(own_object))),
+        (Body::Object(_), ChangeItem::Object { row, .. }) => Some(Body::Object(row.clone())),
         (Body::List(list), ChangeItem::List(change)) => {
             if !rules.hold(Rule::WholeChange) {
                 let mut half = change.clone();
@@ -135,14 +134,5 @@ fn changed(body: &Body, item: &ChangeItem, seq: Seq, rules: Rules) -> Option<Bod
         }
         // The key says which of the two it is; a mix can't be made right, only dropped.
         (Body::Object(_), ChangeItem::List(_)) | (Body::List(_), ChangeItem::Object { .. }) => None,
-    }
-}
-
-/// The row in memory of its own: a cached slice would pin the whole frame that the change came in.
-fn own_object(row: &ObjectRow) -> ObjectRow {
-    ObjectRow {
-        otype: row.otype,
-        version: row.version,
-        fields: EncodedFields(bytes::Bytes::copy_from_slice(&row.fields.0)),
     }
 }

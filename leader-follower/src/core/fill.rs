@@ -1,8 +1,5 @@
 //! Fills: rows that came from further up, with the position of their snapshot (R12).
 
-use std::sync::Arc;
-
-use tao_schema::fields::EncodedFields;
 use tao_schema::ids::{Position, Seq};
 use tao_schema::rows::ShardState;
 
@@ -17,9 +14,9 @@ use super::{Body, Entries, Entry, Key};
 #[derive(Clone, PartialEq, Debug)]
 pub enum Filled {
     /// It may answer, and it, or the like, is in memory now. The entry is whole even if memory keeps less of it.
-    Stored(Arc<Entry>),
+    Stored(Entry),
     /// It may answer, but is not kept.
-    AnswerOnly(Arc<Entry>, NotStored),
+    AnswerOnly(Entry, NotStored),
     /// It says nothing about this lineage. Ask again.
     Discarded(Discarded),
 }
@@ -71,7 +68,7 @@ impl ShardCore {
                 Lineage::Newer => return Filled::Discarded(Discarded::NewerEpoch),
             }
         }
-        let filled = self.store(key, position.seq, own_body(body), entries);
+        let filled = self.store(key, position.seq, body, entries);
         if let Filled::Stored(entry) | Filled::AnswerOnly(entry, _) = &filled {
             // Whoever is given this must not be shown less later (R15). At the usual place, not ahead of the
             // watermark, this is one comparison.
@@ -117,64 +114,44 @@ impl ShardCore {
         key: Key,
         as_of: Seq,
         body: Body,
-        held: &Arc<Entry>,
+        held: &Entry,
         entries: &dyn Entries,
     ) -> Filled {
-        let further = as_of.max(held.as_of);
-        if body.depth() > held.body.depth() {
+        let further = as_of.max(held.as_of());
+        if body.depth() > held.view().depth() {
             return Filled::Stored(self.put_whole(key, further, body, entries));
         }
-        if further == held.as_of {
-            return Filled::Stored(Arc::clone(held));
+        if further == held.as_of() {
+            return Filled::Stored(held.clone());
         }
         if further <= self.watermark {
             // In memory the watermark says how far it is right; here only its `as_of` does. Were that left behind, a reader
             // who has seen the watermark would be refused by what has just been read for him.
-            return Filled::Stored(self.entry(further, held.body.clone()));
+            return Filled::Stored(self.entry(further, &held.body()));
         }
-        Filled::Stored(self.put_whole(key, further, held.body.clone(), entries))
+        Filled::Stored(self.put_whole(key, further, held.body(), entries))
     }
 
     /// Puts, and answers with all of it even if the cached list keeps less.
-    fn put_whole(&mut self, key: Key, as_of: Seq, body: Body, entries: &dyn Entries) -> Arc<Entry> {
-        // Looked at first: cloning every body would make each `Bytes` allocate the header that shares it.
+    fn put_whole(&mut self, key: Key, as_of: Seq, body: Body, entries: &dyn Entries) -> Entry {
         let cut = matches!(&body, Body::List(list) if self.trimmed(list).is_some());
         if !cut {
             return self.put(key, as_of, body, entries);
         }
-        let whole = self.entry(as_of, body.clone());
+        let whole = self.entry(as_of, &body);
         self.put(key, as_of, body, entries);
         whole
     }
 
     fn answer(&self, as_of: Seq, body: Body, why: NotStored) -> Filled {
-        Filled::AnswerOnly(self.entry(as_of, body), why)
-    }
-
-    fn entry(&self, as_of: Seq, body: Body) -> Arc<Entry> {
-        Arc::new(Entry { generation: self.generation, as_of, body })
+        Filled::AnswerOnly(self.entry(as_of, &body), why)
     }
 }
 
 /// What showing the entry shows: its version, or for absence that it is so at `as_of` (R15).
 fn shown_seq(entry: &Entry) -> Seq {
     match entry.version() {
-        Seq::ZERO => entry.as_of,
+        Seq::ZERO => entry.as_of(),
         version => version,
-    }
-}
-
-/// The rows in memory of their own: a cached slice would pin the whole frame that they came in.
-fn own_body(body: Body) -> Body {
-    match body {
-        Body::Object(Some(mut row)) => {
-            row.fields = EncodedFields(bytes::Bytes::copy_from_slice(&row.fields.0));
-            Body::Object(Some(row))
-        }
-        Body::Object(None) => Body::Object(None),
-        Body::List(mut list) => {
-            list.edges = list.edges.detached();
-            Body::List(list)
-        }
     }
 }

@@ -1,7 +1,5 @@
 //! Reading an entry: is it there, and is it right at what the reader demands (R11, R19, R21)?
 
-use std::sync::Arc;
-
 use tao_schema::ids::{Epoch, Position, Seq, ShardId};
 use tao_schema::planted::{Bug, planted};
 
@@ -15,7 +13,7 @@ pub enum Lookup {
     /// The entry, and what it is right at: the reply's position.
     Hit {
         /// The entry.
-        entry: Arc<Entry>,
+        entry: Entry,
         /// What it is right at.
         as_of: Position,
     },
@@ -82,11 +80,11 @@ impl View {
 
     /// What the entry answers to a reader whose token is of this lineage. `watermark` was read before the entry was
     /// (R11).
-    pub(super) fn judge(&self, entry: Option<Arc<Entry>>, at_least: Option<Position>) -> Lookup {
-        let Some(entry) = entry.filter(|entry| entry.generation == self.generation) else {
+    pub(super) fn judge(&self, entry: Option<Entry>, at_least: Option<Position>) -> Lookup {
+        let Some(entry) = entry.filter(|entry| entry.generation() == self.generation) else {
             return Lookup::Miss(MissReason::Absent);
         };
-        let as_of = Position { shard: self.shard, epoch: self.epoch, seq: self.watermark.max(entry.as_of) };
+        let as_of = Position { shard: self.shard, epoch: self.epoch, seq: self.watermark.max(entry.as_of()) };
         if at_least.is_some_and(|token| as_of.seq < token.seq) && !planted(Bug::IgnoreToken) {
             return Lookup::Miss(MissReason::Stale { have: as_of });
         }

@@ -28,16 +28,14 @@ mod tailed;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 pub use apply::Answered;
-pub use entry::{Body, Entry, Key};
+pub use entry::{Body, BodyRef, Entry, Key, ListRef};
 pub use epochs::{EpochVerdict, LineageProblem};
 pub use fill::{Discarded, Filled, NotStored};
 pub use leader::{Backwards, Published, RingAnswer};
 pub use lookup::{Lookup, MissReason};
 pub(crate) use ring::{key_of, weight};
-pub use serve::{Serve, serve};
+pub use serve::{Serve, serve, show};
 pub use shard::{CoreOptions, ShardCore};
 pub use shared::SharedShard;
 pub use subscriber::{LostReason, StreamVerdict};
@@ -48,9 +46,9 @@ pub use subscriber::{LostReason, StreamVerdict};
 /// free to happen, going back is not.
 pub trait Entries: Send + Sync {
     /// The entry of `key`, of whatever generation.
-    fn get(&self, key: &Key) -> Option<Arc<Entry>>;
+    fn get(&self, key: &Key) -> Option<Entry>;
     /// Stores an entry in place of the one before.
-    fn put(&self, key: Key, entry: Arc<Entry>);
+    fn put(&self, key: Key, entry: Entry);
     /// Drops the entry, if any.
     fn remove(&self, key: &Key);
 }

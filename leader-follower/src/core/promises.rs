@@ -84,7 +84,7 @@ impl ShardCore {
             return;
         }
         self.floors.raise(key, seq);
-        if self.own_entry(&key, entries).is_some_and(|entry| entry.as_of < seq) {
+        if self.own_entry(&key, entries).is_some_and(|entry| entry.as_of() < seq) {
             entries.remove(&key);
         }
     }

@@ -1,38 +1,50 @@
 //! Answers from an entry (R14): what a prefix proves, and what it does not.
 
-use tao_schema::edges::{PackedEdges, PackedEdgesBuilder};
-use tao_schema::ids::{ObjectId, Seq, Time};
-use tao_schema::ops::{Answer, ReadOp};
+use tao_schema::edges::PackedEdgesBuilder;
+use tao_schema::held::HeldEdges;
+use tao_schema::ids::{ObjectId, Time};
+use tao_schema::ops::{Answer, AnswerRef, EdgesRef, ReadOp};
 use tao_schema::planted::{Bug, planted};
-use tao_schema::rows::ListRow;
 
-use super::{Body, Entry};
+use super::{BodyRef, Entry, ListRef};
 
-/// What an entry says to a read of its key.
+/// What an entry says to a read of its key. `A`: [`Answer`], or [`AnswerRef`] for one that stays where it is.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Serve {
+pub enum Serve<A = Answer> {
     /// The answer, as right as the entry is.
-    Answer(Answer),
+    Answer(A),
     /// A prefix of this many edges would answer; the cached one is shorter. Fill with that.
     NeedEdges(u32),
     /// No prefix of at most the query limit would, or a very long one: ask the store, whose index knows.
     Through,
 }
 
+type Shown<'a> = Serve<AnswerRef<'a>>;
+
 /// Answers `op` from the entry of its key. `query_limit` is the type's: a query returns no more edges, and a cached
 /// prefix needs no more.
 pub fn serve(entry: &Entry, op: &ReadOp, query_limit: u32) -> Serve {
-    let list = match (&entry.body, op) {
-        (Body::Object(row), ReadOp::ObjectGet(id)) => {
-            return Serve::Answer(Answer::Object(row.as_ref().map(|row| (*id, row.clone()))));
+    match show(entry, op, query_limit) {
+        Serve::Answer(answer) => Serve::Answer(answer.into_owned()),
+        Serve::NeedEdges(edges) => Serve::NeedEdges(edges),
+        Serve::Through => Serve::Through,
+    }
+}
+
+/// As [`serve`], with the answer where it lies.
+#[inline]
+pub fn show<'a>(entry: &'a Entry, op: &ReadOp, query_limit: u32) -> Shown<'a> {
+    let list = match (entry.view(), op) {
+        (BodyRef::Object(row), ReadOp::ObjectGet(id)) => {
+            return Serve::Answer(AnswerRef::Object(row.map(|row| (*id, row))));
         }
-        (Body::List(list), op) if !matches!(op, ReadOp::ObjectGet(_)) => list,
+        (BodyRef::List(list), op) if !matches!(op, ReadOp::ObjectGet(_)) => list,
         // The entry is not of the op's key: nothing can be said from it.
         _ => return Serve::Through,
     };
     match op {
         ReadOp::ObjectGet(_) => Serve::Through,
-        ReadOp::AssocCount(_) => Serve::Answer(Answer::Count { count: list.count, version: list.version }),
+        ReadOp::AssocCount(_) => Serve::Answer(AnswerRef::Count { count: list.count, version: list.version }),
         ReadOp::AssocGet { id2s, high, low, .. } => get(list, id2s, *high, *low, query_limit),
         ReadOp::AssocRange { pos, limit, .. } => range(list, *pos, (*limit).min(query_limit), query_limit),
         ReadOp::AssocTimeRange { high, low, limit, .. } => {
@@ -42,21 +54,21 @@ pub fn serve(entry: &Entry, op: &ReadOp, query_limit: u32) -> Serve {
 }
 
 /// Edges `[pos, pos + limit)`.
-fn range(list: &ListRow, pos: u32, limit: u32, query_limit: u32) -> Serve {
+fn range(list: ListRef<'_>, pos: u32, limit: u32, query_limit: u32) -> Shown<'_> {
     let end = u64::from(pos).saturating_add(u64::from(limit)).min(list.count);
     let Some(wanted) = end.checked_sub(u64::from(pos)).filter(|wanted| *wanted > 0) else {
-        return edges(list, PackedEdges::new());
+        return edges(list, HeldEdges::NONE);
     };
     // `pos < end`, so `wanted <= limit`: it fits.
-    let found = list.edges.range(pos as usize, wanted as usize);
-    let whole = found.count() as u64 == wanted || (planted(Bug::RangeOneShort) && !found.is_empty());
-    if whole { edges(list, found) } else { deeper(list, end, query_limit) }
+    let (part, found) = list.edges.part(pos as usize, wanted as usize);
+    let whole = found as u64 == wanted || (planted(Bug::RangeOneShort) && found > 0);
+    if whole { edges(list, part) } else { deeper(list, end, query_limit) }
 }
 
 /// Edges with `high >= time >= low`.
-fn time_range(list: &ListRow, high: Time, low: Time, limit: u32, query_limit: u32) -> Serve {
+fn time_range(list: ListRef<'_>, high: Time, low: Time, limit: u32, query_limit: u32) -> Shown<'_> {
     if high < low || limit == 0 || list.count == 0 {
-        return edges(list, PackedEdges::new());
+        return edges(list, HeldEdges::NONE);
     }
     let mut held = 0u64;
     let mut skipped = 0usize;
@@ -82,7 +94,7 @@ fn time_range(list: &ListRow, high: Time, low: Time, limit: u32, query_limit: u3
         }
     }
     if proven || held == list.count {
-        return edges(list, list.edges.range(skipped, taken as usize));
+        return edges(list, list.edges.part(skipped, taken as usize).0);
     }
     match last {
         // From here on no edge is too new: the rest of the limit is enough, or shows an edge that is too old.
@@ -94,11 +106,16 @@ fn time_range(list: &ListRow, high: Time, low: Time, limit: u32, query_limit: u3
 }
 
 /// The edges that end in `id2s`, in list order.
-fn get(list: &ListRow, id2s: &[ObjectId], high: Option<Time>, low: Option<Time>, query_limit: u32) -> Serve {
+fn get<'a>(
+    list: ListRef<'a>,
+    id2s: &[ObjectId],
+    high: Option<Time>,
+    low: Option<Time>,
+    query_limit: u32,
+) -> Shown<'a> {
     let mut wanted = id2s.to_vec();
     wanted.sort_unstable();
     wanted.dedup();
-    let bytes = list.edges.as_bytes();
     let mut found = PackedEdgesBuilder::default();
     let mut missing = wanted.len();
     let mut held = 0u64;
@@ -113,28 +130,25 @@ fn get(list: &ListRow, id2s: &[ObjectId], high: Option<Time>, low: Option<Time>,
             proven = true;
         } else if wanted.binary_search(&edge.id2).is_ok() {
             if high.is_none_or(|high| edge.time <= high) {
-                found.push_packed(&bytes[edge.start..edge.end]);
+                found.push(edge.id2, edge.time, edge.fields);
             }
             missing -= 1;
             proven = missing == 0;
         }
     }
     if proven || held == list.count {
-        return edges(list, found.finish());
+        let edges = EdgesRef::Picked(found.finish());
+        return Serve::Answer(AnswerRef::Edges { edges, version: list.version });
     }
     deeper(list, list.count, query_limit)
 }
 
-fn edges(list: &ListRow, edges: PackedEdges) -> Serve {
-    Serve::Answer(Answer::Edges { edges, version: version(list) })
-}
-
-const fn version(list: &ListRow) -> Seq {
-    list.version
+const fn edges<'a>(list: ListRef<'a>, part: HeldEdges<'a>) -> Shown<'a> {
+    Serve::Answer(AnswerRef::Edges { edges: EdgesRef::Part(part), version: list.version })
 }
 
 /// A prefix of `depth` edges would answer, if one so long is kept.
-fn deeper(list: &ListRow, depth: u64, query_limit: u32) -> Serve {
+fn deeper(list: ListRef<'_>, depth: u64, query_limit: u32) -> Shown<'static> {
     let depth = depth.min(list.count);
     match u32::try_from(depth) {
         Ok(depth) if depth <= query_limit => Serve::NeedEdges(depth),

@@ -204,12 +204,12 @@ impl ShardCore {
     }
 
     /// The entry of `key`, if it is of the current generation.
-    pub(super) fn own_entry(&self, key: &Key, entries: &dyn Entries) -> Option<Arc<Entry>> {
-        entries.get(key).filter(|entry| entry.generation == self.generation)
+    pub(super) fn own_entry(&self, key: &Key, entries: &dyn Entries) -> Option<Entry> {
+        entries.get(key).filter(|entry| entry.generation() == self.generation)
     }
 
     /// Stores a content that is right at `as_of`, within the bounds of a cached list.
-    pub(super) fn put(&mut self, key: Key, as_of: Seq, body: Body, entries: &dyn Entries) -> Arc<Entry> {
+    pub(super) fn put(&mut self, key: Key, as_of: Seq, body: Body, entries: &dyn Entries) -> Entry {
         self.ahead = self.ahead.max(as_of);
         let mut body = body;
         if let Body::List(list) = &mut body
@@ -217,9 +217,14 @@ impl ShardCore {
         {
             list.edges = cut;
         }
-        let entry = Arc::new(Entry { generation: self.generation, as_of, body });
-        entries.put(key, Arc::clone(&entry));
+        let entry = self.entry(as_of, &body);
+        entries.put(key, entry.clone());
         entry
+    }
+
+    /// An entry of the current generation.
+    pub(super) fn entry(&self, as_of: Seq, body: &Body) -> Entry {
+        Entry::new(self.generation, as_of, body)
     }
 
     /// The list's edges as far as a cache keeps them, if that is not all of them.

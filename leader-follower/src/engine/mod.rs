@@ -8,14 +8,13 @@ mod quick;
 #[cfg(test)]
 mod tests;
 
-use std::mem::size_of;
 use std::sync::Arc;
 
 use tao_schema::ids::{AssocType, ListKey, ObjectId, Position, ShardId};
 
 pub use self::moka::MokaEngine;
 pub use self::quick::QuickEngine;
-use crate::core::{Body, Entries, Entry, Key, Lookup, SharedShard};
+use crate::core::{Entries, Entry, Key, Lookup, SharedShard};
 
 /// A bounded place for entries.
 pub trait CacheEngine: Entries {
@@ -23,7 +22,7 @@ pub trait CacheEngine: Entries {
     fn stats(&self) -> EngineStats;
 
     /// All entries of a shard, of whatever generation, for dumps: walks the whole cache.
-    fn for_shard(&self, shard: ShardId) -> Vec<(Key, Arc<Entry>)>;
+    fn for_shard(&self, shard: ShardId) -> Vec<(Key, Entry)>;
 
     /// The heaviest entry that is kept, in bytes of [`weight`]. A heavier one is refused, and counted.
     fn max_entry_bytes(&self) -> u64;
@@ -83,7 +82,7 @@ pub struct CachedEntry {
     /// It is claimed to be right here.
     pub position: Position,
     /// Its content.
-    pub entry: Arc<Entry>,
+    pub entry: Entry,
 }
 
 /// Every entry of a shard that a read without a token would be given now. Walks the whole cache.
@@ -99,19 +98,10 @@ pub fn servable(engine: &dyn CacheEngine, shard: ShardId, core: &SharedShard) ->
 /// What an allocator takes for itself, and rounds up, for each allocation: 8 bytes of header and on average half of a
 /// 16-byte step.
 const ALLOCATION: usize = 16;
-/// Two counters in front of what an `Arc` holds.
-const ARC: usize = 2 * size_of::<usize>();
-/// Shared header that `Bytes` allocates when it is first cloned, which an answer does.
-const BYTES_SHARED: usize = 3 * size_of::<usize>() + ALLOCATION;
 
 /// Bytes of memory that an entry takes, without the engine's own overhead.
 pub fn weight(entry: &Entry) -> usize {
-    let data = match &entry.body {
-        Body::Object(row) => row.as_ref().map_or(0, |row| row.fields.len()),
-        Body::List(list) => list.edges.as_bytes().len(),
-    };
-    let data = if data == 0 { 0 } else { data + ALLOCATION + BYTES_SHARED };
-    ARC + size_of::<Entry>() + ALLOCATION + data
+    Entry::OVERHEAD + entry.len() + ALLOCATION
 }
 
 /// A [`Key`] in 16 bytes instead of 24, hashed in two words.

@@ -17,7 +17,7 @@ const ENTRY_SHARE: u64 = 4;
 
 /// Entries in a moka cache.
 pub struct MokaEngine {
-    cache: Cache<CompactKey, Arc<Entry>, RandomState>,
+    cache: Cache<CompactKey, Entry, RandomState>,
     max_entry: u64,
     evictions: Arc<AtomicU64>,
     refused: AtomicU64,
@@ -30,7 +30,7 @@ impl MokaEngine {
         let counter = Arc::clone(&evictions);
         let cache = Cache::builder()
             .max_capacity(options.capacity_bytes)
-            .weigher(|_, entry: &Arc<Entry>| u32::try_from(weigh(entry)).unwrap_or(u32::MAX))
+            .weigher(|_, entry: &Entry| u32::try_from(weigh(entry)).unwrap_or(u32::MAX))
             .eviction_listener(move |_, _, cause| {
                 if cause.was_evicted() {
                     counter.fetch_add(1, Ordering::Relaxed);
@@ -44,11 +44,11 @@ impl MokaEngine {
 }
 
 impl Entries for MokaEngine {
-    fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+    fn get(&self, key: &Key) -> Option<Entry> {
         self.cache.get(&CompactKey::from(key))
     }
 
-    fn put(&self, key: Key, entry: Arc<Entry>) {
+    fn put(&self, key: Key, entry: Entry) {
         let key = CompactKey::from(&key);
         if weigh(&entry) > self.max_entry {
             self.cache.invalidate(&key);
@@ -77,7 +77,7 @@ impl CacheEngine for MokaEngine {
         }
     }
 
-    fn for_shard(&self, shard: ShardId) -> Vec<(Key, Arc<Entry>)> {
+    fn for_shard(&self, shard: ShardId) -> Vec<(Key, Entry)> {
         self.cache
             .iter()
             .filter(|(key, _)| key.shard() == shard)

@@ -24,7 +24,7 @@ const ENTRY_SHARE: u64 = 4;
 
 /// Entries in a quick_cache.
 pub struct QuickEngine {
-    cache: Cache<CompactKey, Arc<Entry>, Weigh, RandomState, CountEvictions>,
+    cache: Cache<CompactKey, Entry, Weigh, RandomState, CountEvictions>,
     max_entry: u64,
     evictions: Arc<AtomicU64>,
     refused: AtomicU64,
@@ -58,11 +58,11 @@ impl QuickEngine {
 }
 
 impl Entries for QuickEngine {
-    fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+    fn get(&self, key: &Key) -> Option<Entry> {
         self.cache.get(&CompactKey::from(key))
     }
 
-    fn put(&self, key: Key, entry: Arc<Entry>) {
+    fn put(&self, key: Key, entry: Entry) {
         let key = CompactKey::from(&key);
         if Weigh.weight(&key, &entry) > self.max_entry {
             // Refused here, not by the cache, which would not say so. The one before must not stay.
@@ -88,7 +88,7 @@ impl CacheEngine for QuickEngine {
         }
     }
 
-    fn for_shard(&self, shard: ShardId) -> Vec<(Key, Arc<Entry>)> {
+    fn for_shard(&self, shard: ShardId) -> Vec<(Key, Entry)> {
         self.cache
             .iter()
             .filter(|(key, _)| key.shard() == shard)
@@ -101,16 +101,16 @@ impl CacheEngine for QuickEngine {
     }
 }
 
-impl Weighter<CompactKey, Arc<Entry>> for Weigh {
-    fn weight(&self, _key: &CompactKey, entry: &Arc<Entry>) -> u64 {
+impl Weighter<CompactKey, Entry> for Weigh {
+    fn weight(&self, _key: &CompactKey, entry: &Entry) -> u64 {
         OVERHEAD + weight(entry) as u64
     }
 }
 
-impl Lifecycle<CompactKey, Arc<Entry>> for CountEvictions {
+impl Lifecycle<CompactKey, Entry> for CountEvictions {
     type RequestState = ();
 
-    fn on_evict(&self, (): &mut (), _key: CompactKey, _entry: Arc<Entry>) {
+    fn on_evict(&self, (): &mut (), _key: CompactKey, _entry: Entry) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -129,13 +129,13 @@ mod tests {
         let sizes = [5_000, 6_000, 7_000, 8_000, 9_000];
         let mut total = 0.0;
         for entries in sizes {
-            let entry = Arc::new(Entry { generation: 0, as_of: Seq(1), body: Body::Object(None) });
+            let entry = Entry::new(0, Seq(1), &Body::Object(None));
             let key = |id| Key::Object(ObjectId::new(ShardId(1), id));
             let usual_entry_bytes = Weigh.weight(&CompactKey::from(&key(0)), &entry);
             let options = EngineOptions { capacity_bytes: entries * usual_entry_bytes, usual_entry_bytes };
             let engine = QuickEngine::new(options);
             for id in 0..entries * 4 {
-                engine.put(key(id), Arc::clone(&entry));
+                engine.put(key(id), entry.clone());
             }
             let used = engine.cache.memory_used();
             let each = (used.entries + used.map) as f64 / engine.cache.len() as f64;

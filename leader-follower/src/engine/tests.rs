@@ -6,13 +6,14 @@ use tao_schema::ids::{ObjectType, Seq};
 use tao_schema::rows::ObjectRow;
 
 use super::*;
+use crate::core::Body;
 
 const KINDS: [EngineKind; 2] = [EngineKind::Quick, EngineKind::Moka];
 
-fn object(version: u64, bytes: usize) -> Arc<Entry> {
+fn object(version: u64, bytes: usize) -> Entry {
     let fields = EncodedFields(Bytes::from(vec![0; bytes]));
     let row = ObjectRow { otype: ObjectType(1), version: Seq(version), fields };
-    Arc::new(Entry { generation: 0, as_of: Seq(version), body: Body::Object(Some(row)) })
+    Entry::new(0, Seq(version), &Body::Object(Some(row)))
 }
 
 fn engine(kind: EngineKind, capacity_bytes: u64) -> Arc<dyn CacheEngine> {
@@ -29,7 +30,7 @@ fn keeps_the_last_put_and_nothing_after_remove() {
         let engine = engine(kind, 1 << 20);
         engine.put(key(1, 1), object(1, 10));
         engine.put(key(1, 1), object(2, 10));
-        assert_eq!(engine.get(&key(1, 1)).unwrap().as_of, Seq(2), "{kind:?}");
+        assert_eq!(engine.get(&key(1, 1)).unwrap().as_of(), Seq(2), "{kind:?}");
         assert!(engine.get(&key(1, 2)).is_none(), "{kind:?}");
         engine.remove(&key(1, 1));
         assert!(engine.get(&key(1, 1)).is_none(), "{kind:?}");
@@ -104,7 +105,7 @@ fn lists_the_entries_of_one_shard() {
             .into_iter()
             .map(|(key, entry)| {
                 assert_eq!(key.shard(), ShardId(2));
-                entry.as_of.0
+                entry.as_of().0
             })
             .collect();
         found.sort_unstable();

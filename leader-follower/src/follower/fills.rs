@@ -114,7 +114,7 @@ const fn key_of(key: FillKey) -> Key {
 
 impl Shared {
     /// Hands a fill to the shard's core, which decides whether it is kept and what it is right at.
-    fn store(&self, slot: &ShardSlot, key: FillKey, reply: FillReply) -> Option<(Arc<Entry>, Position)> {
+    fn store(&self, slot: &ShardSlot, key: FillKey, reply: FillReply) -> Option<(Entry, Position)> {
         let (key, body) = match (key, reply.row) {
             (FillKey::Object(id), FillRow::Object(row)) => (Key::Object(id), Body::Object(row)),
             (FillKey::List { key, .. }, FillRow::List(list)) => (Key::List(key), Body::List(list)),
@@ -130,7 +130,7 @@ impl Shared {
         match filled {
             Filled::Stored(entry) | Filled::AnswerOnly(entry, _) => {
                 // In this core's epoch, whatever the fill's was: its seq was found to be of this lineage.
-                let position = Position { seq: entry.as_of, ..here };
+                let position = Position { seq: entry.as_of(), ..here };
                 Some((entry, position))
             }
             Filled::Discarded(Discarded::NewerEpoch) => {

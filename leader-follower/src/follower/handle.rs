@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tao_schema::graph_schema::GraphSchema;
-use tao_schema::ops::{ReadReply, ReadRequest, WriteReply, WriteRequest};
+use tao_schema::ops::{ReadReply, ReadReplyRef, ReadRequest, WriteReply, WriteRequest};
 use tao_schema::{Error, ErrorCode, Result};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -115,7 +115,17 @@ impl FollowerHandle {
     /// [`Self::read`]. Does not wait, start tasks or take a lock that is held for long.
     #[inline]
     pub fn try_read(&self, request: &ReadRequest) -> Option<Result<ReadReply>> {
-        self.shared.try_read(request)
+        self.try_show(request, |reply| reply.into_owned())
+    }
+
+    /// As [`Self::try_read`], but the answer is shown where it lies: for those who only write it somewhere.
+    #[inline]
+    pub fn try_show<R>(
+        &self,
+        request: &ReadRequest,
+        show: impl FnOnce(ReadReplyRef<'_>) -> R,
+    ) -> Option<Result<R>> {
+        self.shared.try_show(request, show)
     }
 
     /// Answers from memory or by asking a leader. Cancel-safe: a caller that goes away leaves its fill to others.

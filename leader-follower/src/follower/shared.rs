@@ -40,7 +40,7 @@ pub(super) struct Shared {
 #[derive(Clone, Debug)]
 pub(super) struct FilledEntry {
     /// The entry.
-    pub(super) entry: Arc<Entry>,
+    pub(super) entry: Entry,
     /// It is right at this position.
     pub(super) position: Position,
     /// Who had it.

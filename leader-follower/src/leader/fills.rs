@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tao_schema::ids::{Epoch, Position, Seq};
 use tao_schema::limits::{MAX_MESSAGE_BYTES, MAX_QUERY_LIMIT};
-use tao_schema::ops::{FillKey, FillReply, FillRequest, FillRow, Source};
+use tao_schema::ops::{FillKey, FillReply, FillRequest, FillRow, ObjectRef, Source};
 use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::{ListRow, ShardState};
 use tao_schema::{Error, ErrorCode, Result};
@@ -15,7 +15,7 @@ use super::Inner;
 use super::hold::Needs;
 use super::routes::Place;
 use super::slot::Slot;
-use crate::core::{Body, Discarded, Entry, Filled, Key, Lookup};
+use crate::core::{Body, BodyRef, Discarded, Entry, Filled, Key, ListRef, Lookup};
 use crate::fills::{Join, Waited};
 
 /// The shortest list prefix that is read: a list grows a little without a second fill.
@@ -28,7 +28,7 @@ const ROUNDS: usize = 4;
 /// An entry with what is known of it.
 #[derive(Clone, Debug)]
 pub(super) struct Fetched {
-    pub(super) entry: Arc<Entry>,
+    pub(super) entry: Entry,
     /// What it is right at.
     pub(super) as_of: Position,
     pub(super) state: ShardState,
@@ -55,9 +55,9 @@ impl Inner {
             found => found?,
         };
         self.metrics.answered("fill", found.source);
-        let row = match &found.entry.body {
-            Body::Object(row) => FillRow::Object(row.clone()),
-            Body::List(list) => FillRow::List(shortened(list, prefix(key_of(request.key).1))),
+        let row = match found.entry.view() {
+            BodyRef::Object(row) => FillRow::Object(row.map(ObjectRef::to_row)),
+            BodyRef::List(list) => FillRow::List(shortened(list, prefix(key_of(request.key).1))),
         };
         Ok(FillReply { position: found.as_of, state: found.state, row, source: found.source })
     }
@@ -235,7 +235,7 @@ impl Inner {
             .with(|core| (core.on_fill(key, position, state, body, self.shards.entries()), core.position()));
         match filled {
             Filled::Stored(entry) | Filled::AnswerOnly(entry, _) => {
-                let as_of = Position { seq: entry.as_of, ..here };
+                let as_of = Position { seq: entry.as_of(), ..here };
                 Ok(Fetched { entry, as_of, state, source: Source::Database })
             }
             Filled::Discarded(why) => Err(self.discarded(slot, position, why)),
@@ -344,14 +344,18 @@ fn prefix(edges: u32) -> u32 {
 }
 
 fn holds(entry: &Entry, edges: u32) -> bool {
-    match &entry.body {
-        Body::Object(_) => true,
-        Body::List(list) => edges == 0 || list.edges.count() as u64 >= list.count.min(u64::from(edges)),
+    match entry.view() {
+        BodyRef::Object(_) => true,
+        BodyRef::List(ListRef { count, edges: held, .. }) => {
+            let wanted = count.min(u64::from(edges));
+            held.part(0, wanted as usize).1 as u64 == wanted
+        }
     }
 }
 
 /// What was asked for, not all that memory has, and no more than fits into a message: a shorter prefix is as true.
-fn shortened(list: &ListRow, edges: u32) -> ListRow {
-    let fitting = list.edges.iter().take(edges as usize).take_while(|edge| edge.end <= LARGEST_ROW).count();
-    ListRow { count: list.count, version: list.version, edges: list.edges.range(0, fitting) }
+fn shortened(list: ListRef<'_>, edges: u32) -> ListRow {
+    let ListRef { count, version, edges: held } = list;
+    let fitting = held.iter().take(edges as usize).take_while(|edge| edge.end <= LARGEST_ROW).count();
+    ListRow { count, version, edges: held.part(0, fitting).0.to_packed() }
 }

@@ -268,7 +268,7 @@ impl Walker {
                 // Whoever believes a second answer has a wrong one.
                 let answer = Answer::Count { count: *list + u64::from(*answered), version: Seq(1) };
                 let reply = ReadReply { position, answer, explain: None, time: None };
-                put_read_reply(&mut frame, *id, reply);
+                put_read_reply(&mut frame, *id, (&reply).into());
             }
             *answered = true;
         }

@@ -12,7 +12,7 @@ use tao_schema::wire::proto::tao_server::TaoServer;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::pipeline::RequestHandler;
+use super::pipeline::{ReplyFrames, RequestHandler};
 use super::pipelined::{Pipelined, ReplyMessages, over_messages};
 use super::size::{fitting_read, fitting_together};
 use super::{Metadata, ServiceLimits, only_between_nodes};
@@ -46,12 +46,15 @@ impl FollowerService {
 }
 
 impl RequestHandler for FollowerService {
-    fn answer_now(&self, op: &RequestOp) -> Option<Result<ReplyBody>> {
-        match op {
-            RequestOp::Read(read) => Some(self.follower.try_read(read)?.map(ReplyBody::Read)),
-            RequestOp::Write(_) => None,
-            RequestOp::Fill(_) => Some(Err(only_between_nodes("fill"))),
-            RequestOp::ApplyInverse(_) => Some(Err(only_between_nodes("apply_inverse"))),
+    fn answer_now(&self, id: u64, op: &RequestOp, replies: &mut ReplyFrames) -> bool {
+        let RequestOp::Read(read) = op else { return false };
+        match self.follower.try_show(read, |reply| replies.show(id, reply)) {
+            Some(Ok(())) => true,
+            Some(Err(error)) => {
+                replies.put(id, Err(error));
+                true
+            }
+            None => false,
         }
     }
 
@@ -118,10 +121,10 @@ impl proto::tao_server::Tao for FollowerService {
         let answers = frame.request.into_iter().map(|request| async move {
             let Incoming { id, deadline, op } = decode_request(request);
             let result = match op {
-                Ok(op) => match self.answer_now(&op) {
-                    Some(result) => result,
-                    None => self.answer(op, self.limits.deadline(deadline)).await,
-                },
+                Ok(RequestOp::Read(read)) => {
+                    self.answer_read(read, self.limits.deadline(deadline)).await.map(ReplyBody::Read)
+                }
+                Ok(op) => self.answer(op, self.limits.deadline(deadline)).await,
                 Err(error) => Err(error),
             };
             encode_reply(id, result)

@@ -319,16 +319,16 @@ fn dump(entries: Vec<CachedEntry>) -> DumpStream {
 }
 
 fn wire_entry(cached: CachedEntry) -> proto::CachedEntry {
-    let (key, row) = match (cached.key, &cached.entry.body) {
+    let (key, row) = match (cached.key, cached.entry.body()) {
         (Key::Object(id), Body::Object(row)) => {
-            let object = row.clone().map(|row| (id, row).into());
+            let object = row.map(|row| (id, row).into());
             (
                 cached_entry::Key::Object(id.0),
                 Some(cached_entry::Row::ObjectRow(proto::ObjectResult { object })),
             )
         }
         (Key::List(list), Body::List(row)) => {
-            (cached_entry::Key::List(list.into()), Some(cached_entry::Row::ListRow(row.clone().into())))
+            (cached_entry::Key::List(list.into()), Some(cached_entry::Row::ListRow(row.into())))
         }
         // An entry of the wrong kind is shown as one without content, which the check reports as a difference.
         (Key::Object(id), Body::List(_)) => (cached_entry::Key::Object(id.0), None),

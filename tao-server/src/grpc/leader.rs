@@ -14,7 +14,7 @@ use tao_schema::wire::proto::peer_server::PeerServer;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::pipeline::RequestHandler;
+use super::pipeline::{ReplyFrames, RequestHandler};
 use super::pipelined::{Pipelined, ReplyMessages, over_messages};
 use super::size::{split, streamable};
 use super::{Metadata, ServiceLimits};
@@ -49,8 +49,8 @@ impl LeaderService {
 }
 
 impl RequestHandler for LeaderService {
-    fn answer_now(&self, _op: &RequestOp) -> Option<Result<ReplyBody>> {
-        None
+    fn answer_now(&self, _id: u64, _op: &RequestOp, _replies: &mut ReplyFrames) -> bool {
+        false
     }
 
     async fn answer(&self, op: RequestOp, deadline: Instant) -> Result<ReplyBody> {

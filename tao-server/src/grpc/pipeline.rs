@@ -22,12 +22,13 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::Status;
 
-use super::reply_frames::{ReplyFrames, encoded};
+pub use super::reply_frames::ReplyFrames;
+use super::reply_frames::encoded;
 
 /// Answers the requests of a stream.
 pub trait RequestHandler: Clone + Send + Sync + Unpin + 'static {
-    /// Answers at once, if that needs no waiting.
-    fn answer_now(&self, op: &RequestOp) -> Option<Result<ReplyBody>>;
+    /// Answers request `id` into `replies`, if that needs no waiting. Answers whether it did.
+    fn answer_now(&self, id: u64, op: &RequestOp, replies: &mut ReplyFrames) -> bool;
 
     /// Answers by `deadline`. Never cancelled: runs to its end even if the stream is gone.
     fn answer(&self, op: RequestOp, deadline: Instant) -> impl Future<Output = Result<ReplyBody>> + Send;
@@ -147,14 +148,10 @@ where
     fn take(&mut self, frame: &Bytes) -> Result<()> {
         for incoming in requests(frame)? {
             let Incoming { id, deadline, op } = incoming?;
-            let now = match &op {
-                Ok(op) => self.handler.answer_now(op),
-                Err(error) => Some(Err(error.clone())),
-            };
-            match (now, op) {
-                (None, Ok(op)) => self.start(id, deadline, op),
-                (Some(result), _) => self.frames.put(id, result),
-                (None, Err(error)) => self.frames.put(id, Err(error)),
+            match op {
+                Ok(op) if self.handler.answer_now(id, &op, &mut self.frames) => {}
+                Ok(op) => self.start(id, deadline, op),
+                Err(error) => self.frames.put(id, Err(error)),
             }
         }
         Ok(())

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use tao_schema::Result;
+use tao_schema::ops::ReadReplyRef;
 use tao_schema::wire::envelope::{ReplyBody, encode_reply};
 use tao_schema::wire::frames::{put_read_reply, put_reply};
 
@@ -14,7 +15,7 @@ const USUAL: usize = 8 << 10;
 
 /// Frames that are being filled: each up to a size that its reader takes in any case.
 #[derive(Default)]
-pub(super) struct ReplyFrames {
+pub struct ReplyFrames {
     open: BytesMut,
     closed: VecDeque<Bytes>,
 }
@@ -25,6 +26,14 @@ impl ReplyFrames {
     pub(super) fn put(&mut self, id: u64, result: Result<ReplyBody>) {
         let start = self.begin();
         put(&mut self.open, id, result);
+        self.end(start);
+    }
+
+    /// Adds the reply to a read, from where it lies.
+    #[inline]
+    pub(super) fn show(&mut self, id: u64, reply: ReadReplyRef<'_>) {
+        let start = self.begin();
+        put_read(&mut self.open, id, reply);
         self.end(start);
     }
 
@@ -85,16 +94,19 @@ pub(super) fn encoded(id: u64, result: Result<ReplyBody>) -> Bytes {
 #[inline]
 fn put(frame: &mut BytesMut, id: u64, result: Result<ReplyBody>) {
     match result {
-        Ok(ReplyBody::Read(reply)) => {
-            let start = frame.len();
-            put_read_reply(frame, id, reply);
-            let bytes = frame.len() - start;
-            if bytes > LARGEST {
-                frame.truncate(start);
-                put_reply(frame, &encode_reply(id, Err(too_large(bytes))));
-            }
-        }
+        Ok(ReplyBody::Read(reply)) => put_read(frame, id, (&reply).into()),
         other => put_reply(frame, &fitting(encode_reply(id, other))),
+    }
+}
+
+#[inline]
+fn put_read(frame: &mut BytesMut, id: u64, reply: ReadReplyRef<'_>) {
+    let start = frame.len();
+    put_read_reply(frame, id, reply);
+    let bytes = frame.len() - start;
+    if bytes > LARGEST {
+        frame.truncate(start);
+        put_reply(frame, &encode_reply(id, Err(too_large(bytes))));
     }
 }
 

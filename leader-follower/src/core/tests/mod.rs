@@ -13,7 +13,6 @@ mod tailed;
 mod threads;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tao_schema::ids::{AssocType, Epoch, ListKey, ObjectId, Position, Seq, ShardId};
@@ -30,14 +29,14 @@ const LIST_KEY: ListKey = ListKey { id1: ObjectId::new(SHARD, 1), atype: AssocTy
 
 /// Entries that nobody evicts but the test.
 #[derive(Default)]
-struct MapEntries(Mutex<BTreeMap<Key, Arc<Entry>>>);
+struct MapEntries(Mutex<BTreeMap<Key, Entry>>);
 
 impl Entries for MapEntries {
-    fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+    fn get(&self, key: &Key) -> Option<Entry> {
         self.0.lock().get(key).cloned()
     }
 
-    fn put(&self, key: Key, entry: Arc<Entry>) {
+    fn put(&self, key: Key, entry: Entry) {
         self.0.lock().insert(key, entry);
     }
 

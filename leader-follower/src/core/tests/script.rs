@@ -159,8 +159,8 @@ fn published(published: &Published) -> String {
 
 fn filled(filled: &Filled) -> String {
     match filled {
-        Filled::Stored(entry) => format!("stored {}", show(entry, entry.as_of)),
-        Filled::AnswerOnly(entry, why) => format!("{why:?} {}", show(entry, entry.as_of)),
+        Filled::Stored(entry) => format!("stored {}", show(entry, entry.as_of())),
+        Filled::AnswerOnly(entry, why) => format!("{why:?} {}", show(entry, entry.as_of())),
         Filled::Discarded(why) => format!("{why:?}"),
     }
 }
@@ -183,7 +183,7 @@ fn ring(from: Option<Position>, core: &ShardCore) -> String {
 }
 
 pub(super) fn show(entry: &Entry, as_of: Seq) -> String {
-    match &entry.body {
+    match &entry.body() {
         Body::Object(None) => format!("none@{as_of}"),
         Body::Object(Some(row)) => format!("{}@{as_of}", row.fields.0[0]),
         Body::List(list) => {

@@ -35,7 +35,7 @@ fn op(text: &str) -> ReadOp {
 #[track_caller]
 fn case(list: &str, asked: &str, expected: &str) {
     let (_, body) = body(&format!("l9={list}"));
-    let entry = Entry { generation: 0, as_of: Seq(9), body };
+    let entry = Entry::new(0, Seq(9), &body);
     let said = match serve(&entry, &op(asked), LIMIT) {
         Serve::Answer(Answer::Count { count, version }) => format!("{count} v{version}"),
         Serve::Answer(Answer::Edges { edges, version }) => {
@@ -119,11 +119,11 @@ fn objects() {
     }) else {
         panic!("an object")
     };
-    let entry = |word: &str| Entry { generation: 0, as_of: Seq(9), body: body(word).1 };
+    let entry = |word: &str| Entry::new(0, Seq(9), &body(word).1);
     let absent = serve(&entry("o-"), &ReadOp::ObjectGet(id), LIMIT);
     assert_eq!(absent, Serve::Answer(Answer::Object(None)));
     let found = entry("o=5v7");
-    assert_eq!(show(&found, found.as_of), "5@9");
+    assert_eq!(show(&found, found.as_of()), "5@9");
     let Serve::Answer(Answer::Object(Some((found, row)))) = serve(&found, &ReadOp::ObjectGet(id), LIMIT)
     else {
         panic!("an object")

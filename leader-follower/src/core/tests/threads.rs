@@ -61,7 +61,7 @@ impl Beside<'_> {
 }
 
 impl Entries for Beside<'_> {
-    fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+    fn get(&self, key: &Key) -> Option<Entry> {
         if self.before {
             self.happen();
         }
@@ -70,7 +70,7 @@ impl Entries for Beside<'_> {
         entry
     }
 
-    fn put(&self, key: Key, entry: Arc<Entry>) {
+    fn put(&self, key: Key, entry: Entry) {
         self.entries.put(key, entry);
     }
 

@@ -2,7 +2,7 @@
 
 use tao_schema::ids::{Epoch, ListKey};
 use tao_schema::limits::MAX_QUERY_LIMIT;
-use tao_schema::ops::{Explain, FillKey, ReadOp, ReadReply, ReadRequest, Source};
+use tao_schema::ops::{Explain, FillKey, ReadOp, ReadReply, ReadReplyRef, ReadRequest, Source};
 use tao_schema::{Error, ErrorCode, Result};
 use tokio::time::Instant;
 
@@ -11,7 +11,7 @@ use super::age::micros;
 use super::metrics::ReadResult;
 use super::shards::ShardSlot;
 use super::shared::{Shared, no_such_shard};
-use crate::core::{Key, Lookup, MissReason, Serve, serve};
+use crate::core::{self, Key, Lookup, MissReason, Serve};
 
 mod demand;
 mod up;
@@ -20,8 +20,8 @@ mod up;
 const LOOKS: usize = 3;
 
 /// What memory says to a read.
-enum Look {
-    Done(Result<ReadReply>),
+enum Look<R> {
+    Done(Result<R>),
     Miss(Miss),
 }
 
@@ -50,10 +50,15 @@ impl Miss {
 }
 
 impl Shared {
-    /// The synchronous way: a hit, or a refusal. Everything else is `None` and goes to [`Self::read`].
+    /// The synchronous way: a hit, or a refusal. Everything else is `None` and goes to [`Self::read`]. A hit is shown where
+    /// it lies.
     #[inline]
-    pub(super) fn try_read(&self, request: &ReadRequest) -> Option<Result<ReadReply>> {
-        match self.look(request) {
+    pub(super) fn try_show<R>(
+        &self,
+        request: &ReadRequest,
+        show: impl FnOnce(ReadReplyRef<'_>) -> R,
+    ) -> Option<Result<R>> {
+        match self.look(request, show) {
             Look::Done(result) => {
                 self.count_done(request, &result);
                 Some(result)
@@ -63,7 +68,7 @@ impl Shared {
     }
 
     pub(super) async fn read(&self, request: ReadRequest, deadline: Instant) -> Result<ReadReply> {
-        let miss = match self.look(&request) {
+        let miss = match self.look(&request, |reply| reply.into_owned()) {
             Look::Done(result) => {
                 self.count_done(&request, &result);
                 return result;
@@ -100,7 +105,7 @@ impl Shared {
                 done => return done,
             }
             // The stream may have brought the new epoch meanwhile: then memory answers, or knows better what to ask.
-            match self.look(request) {
+            match self.look(request, |reply| reply.into_owned()) {
                 Look::Done(result) => return result,
                 Look::Miss(again) => miss = again,
             }
@@ -108,7 +113,7 @@ impl Shared {
     }
 
     #[inline]
-    fn count_done(&self, request: &ReadRequest, result: &Result<ReadReply>) {
+    fn count_done<R>(&self, request: &ReadRequest, result: &Result<R>) {
         let hit = result.is_ok();
         self.metrics.read(&request.op, if hit { ReadResult::Hit } else { ReadResult::Refused });
         if hit && request.demand.at_least.is_some() {
@@ -117,7 +122,7 @@ impl Shared {
     }
 
     #[inline]
-    fn look(&self, request: &ReadRequest) -> Look {
+    fn look<R>(&self, request: &ReadRequest, show: impl FnOnce(ReadReplyRef<'_>) -> R) -> Look<R> {
         let (op, demand) = (&request.op, &request.demand);
         if let Err(error) = self.schema.check_read(op) {
             return Look::Done(Err(error));
@@ -141,25 +146,37 @@ impl Shared {
             }
             // After the arrival, and after the entry was read: what it shows was committed before (R20, R21, H23).
             let now = micros(self.clock.now());
-            return self.judge(slot, request, key, found, Held { known, now });
+            return self.judge(slot, request, found, Held { known, now }, show);
         }
         Look::Miss(Miss::through(ReadResult::Aged))
     }
 
     /// Whether what memory has is an answer to this read.
     #[inline]
-    fn judge(&self, slot: &ShardSlot, request: &ReadRequest, key: Key, found: Lookup, held: Held) -> Look {
+    fn judge<R>(
+        &self,
+        slot: &ShardSlot,
+        request: &ReadRequest,
+        found: Lookup,
+        held: Held,
+        show: impl FnOnce(ReadReplyRef<'_>) -> R,
+    ) -> Look<R> {
         let op = &request.op;
         let (entry, as_of) = match found {
             Lookup::Hit { entry, as_of } => (entry, as_of),
-            Lookup::Miss(reason) => return self.missed(slot, request, reason, held),
+            Lookup::Miss(reason) => {
+                return match self.missed(slot, request, reason, held) {
+                    Ok(miss) => Look::Miss(miss),
+                    Err(error) => Look::Done(Err(error)),
+                };
+            }
         };
         match self.proof(slot, &request.demand, held) {
             Proof::Proved => {}
             Proof::Up(reason) => return Look::Miss(Miss::through(reason)),
             Proof::Lost(error) => return Look::Done(Err(error)),
         }
-        match serve(&entry, op, self.query_limit(op)) {
+        match core::show(&entry, op, self.query_limit(op)) {
             Serve::Answer(answer) => {
                 self.shards.used(slot);
                 let explain = request.explain.then(|| Explain {
@@ -169,10 +186,10 @@ impl Shared {
                     rule: self.rule(slot, &request.demand, held, as_of),
                 });
                 let time = held.known.not_later(held.now);
-                Look::Done(Ok(ReadReply { position: as_of, answer, explain, time }))
+                Look::Done(Ok(show(ReadReplyRef { position: as_of, answer, explain, time })))
             }
             Serve::NeedEdges(edges) => {
-                let step = Step::Fill(deeper(key, edges));
+                let step = Step::Fill(deeper(key_of(op), edges));
                 Look::Miss(Miss { reason: ReadResult::TooDeep, step, epoch: as_of.epoch })
             }
             Serve::Through => Look::Miss(Miss::through(ReadResult::TooDeep)),
@@ -182,18 +199,24 @@ impl Shared {
     /// There is no entry that the read could take. One is brought here only if, with it, memory would prove the rest of
     /// the demand: a fill says nothing about time or lineage, only what it is right at.
     #[cold]
-    fn missed(&self, slot: &ShardSlot, request: &ReadRequest, reason: MissReason, held: Held) -> Look {
+    fn missed(
+        &self,
+        slot: &ShardSlot,
+        request: &ReadRequest,
+        reason: MissReason,
+        held: Held,
+    ) -> Result<Miss> {
         let reason = match reason {
-            MissReason::NoStream => return Look::Miss(Miss::through(ReadResult::NotContinuous)),
+            MissReason::NoStream => return Ok(Miss::through(ReadResult::NotContinuous)),
             MissReason::OtherEpoch { .. } => {
                 self.ask_for_topology();
-                return Look::Miss(Miss::through(ReadResult::OtherEpoch));
+                return Ok(Miss::through(ReadResult::OtherEpoch));
             }
             MissReason::Lost { .. } => {
                 let token = request.demand.at_least;
                 return match self.proof_of_lineage(slot, token.as_slice()) {
-                    Proof::Lost(error) => Look::Done(Err(error)),
-                    Proof::Proved | Proof::Up(_) => Look::Miss(Miss::through(ReadResult::OtherEpoch)),
+                    Proof::Lost(error) => Err(error),
+                    Proof::Proved | Proof::Up(_) => Ok(Miss::through(ReadResult::OtherEpoch)),
                 };
             }
             MissReason::Absent => ReadResult::Absent,
@@ -201,14 +224,12 @@ impl Shared {
         };
         let epoch = slot.core.position().epoch;
         if !slot.known.stands(held.known) {
-            return Look::Miss(Miss::through(ReadResult::Aged));
+            return Ok(Miss::through(ReadResult::Aged));
         }
         match self.proof(slot, &request.demand, held) {
-            Proof::Proved => {
-                Look::Miss(Miss { reason, step: Step::Fill(self.first_fill(&request.op)), epoch })
-            }
-            Proof::Up(reason) => Look::Miss(Miss::through(reason)),
-            Proof::Lost(error) => Look::Done(Err(error)),
+            Proof::Proved => Ok(Miss { reason, step: Step::Fill(self.first_fill(&request.op)), epoch }),
+            Proof::Up(reason) => Ok(Miss::through(reason)),
+            Proof::Lost(error) => Err(error),
         }
     }
 

@@ -180,7 +180,7 @@ async fn followers_show_what_was_written_through_a_change_of_leader_too() {
             let Key::List(key) = cached.key else { panic!("only lists were read") };
             let rows = region.store.read(&[ReadKey::List { key, edges: 100 }]).await.unwrap();
             let snapshot = rows[0].as_ref().unwrap();
-            let (Row::List(stored), Body::List(held)) = (&snapshot.row, &cached.entry.body) else {
+            let (Row::List(stored), Body::List(held)) = (&snapshot.row, cached.entry.body()) else {
                 panic!("not lists")
             };
             assert_eq!((stored.count, stored.version), (held.count, held.version), "{key:?}");

@@ -11,7 +11,7 @@ use crate::edges::PackedEdges;
 use crate::error::{Error, ErrorCode, Result};
 use crate::fields::EncodedFields;
 use crate::ids::{ObjectId, ObjectType, Position, PrimaryTime, Seq};
-use crate::ops::{Answer, ReadReply};
+use crate::ops::{Answer, AnswerRef, ObjectRef, ReadReply, ReadReplyRef};
 use crate::rows::ObjectRow;
 use crate::wire::envelope::{ReplyBody, decode_reply, encode_reply};
 use crate::wire::proto;
@@ -34,9 +34,9 @@ const KEEPS_FRAME: usize = 4;
 
 /// Appends the reply to a read.
 #[inline]
-pub fn put_read_reply(frame: &mut BytesMut, id: u64, reply: ReadReply) {
+pub fn put_read_reply(frame: &mut BytesMut, id: u64, reply: ReadReplyRef<'_>) {
     if reply.explain.is_some() {
-        put_reply(frame, &encode_reply(id, Ok(ReplyBody::Read(reply))));
+        put_reply(frame, &encode_reply(id, Ok(ReplyBody::Read(reply.into_owned()))));
         return;
     }
     let (key, answer) = answer_len(&reply.answer);
@@ -66,41 +66,42 @@ pub fn put_reply(frame: &mut BytesMut, reply: &proto::Reply) {
 
 /// Key and bytes of an answer's body.
 #[inline]
-fn answer_len(answer: &Answer) -> (u8, usize) {
+fn answer_len(answer: &AnswerRef<'_>) -> (u8, usize) {
     match answer {
-        Answer::Object(None) => (OBJECT, 0),
-        Answer::Object(Some((id, row))) => (OBJECT, delimited_len(object_len(*id, row))),
-        Answer::Edges { edges, version } => {
-            (LIST, delimited_len(edges.as_bytes().len()) + varint_len(version.0))
+        AnswerRef::Object(None) => (OBJECT, 0),
+        AnswerRef::Object(Some((id, row))) => (OBJECT, delimited_len(object_len(*id, *row))),
+        AnswerRef::Edges { edges, version } => {
+            (LIST, delimited_len(edges.held().packed_len()) + varint_len(version.0))
         }
-        Answer::Count { count, version } => (COUNT, varint_len(*count) + varint_len(version.0)),
+        AnswerRef::Count { count, version } => (COUNT, varint_len(*count) + varint_len(version.0)),
     }
 }
 
 #[inline]
-fn object_len(id: ObjectId, row: &ObjectRow) -> usize {
+fn object_len(id: ObjectId, row: ObjectRef<'_>) -> usize {
     let head = fixed64_len(id.0) + varint_len(row.otype.0.into()) + varint_len(row.version.0);
     head + delimited_len(row.fields.len())
 }
 
 #[inline]
-fn put_answer(frame: &mut BytesMut, answer: &Answer) {
+fn put_answer(frame: &mut BytesMut, answer: &AnswerRef<'_>) {
     match answer {
-        Answer::Object(None) => {}
-        Answer::Object(Some((id, row))) => {
-            put_head(frame, 0x0a, object_len(*id, row));
+        AnswerRef::Object(None) => {}
+        AnswerRef::Object(Some((id, row))) => {
+            put_head(frame, 0x0a, object_len(*id, *row));
             put_fixed64(frame, 0x09, id.0);
             put_varint(frame, 0x10, row.otype.0.into());
             put_varint(frame, 0x18, row.version.0);
             put_head(frame, 0x22, row.fields.len());
-            frame.put_slice(&row.fields.0);
+            frame.extend_from_slice(row.fields);
         }
-        Answer::Edges { edges, version } => {
-            put_head(frame, 0x0a, edges.as_bytes().len());
-            frame.put_slice(edges.as_bytes());
+        AnswerRef::Edges { edges, version } => {
+            let edges = edges.held();
+            put_head(frame, 0x0a, edges.packed_len());
+            edges.put(frame);
             put_varint(frame, 0x10, version.0);
         }
-        Answer::Count { count, version } => {
+        AnswerRef::Count { count, version } => {
             put_varint(frame, 0x08, *count);
             put_varint(frame, 0x10, version.0);
         }

@@ -47,7 +47,7 @@ proptest! {
         let mut frame = BytesMut::new();
         for (id, body) in &all {
             match body {
-                Ok(ReplyBody::Read(reply)) => put_read_reply(&mut frame, *id, reply.clone()),
+                Ok(ReplyBody::Read(reply)) => put_read_reply(&mut frame, *id, reply.into()),
                 other => put_reply(&mut frame, &encode_reply(*id, other.clone())),
             }
         }
@@ -135,7 +135,8 @@ fn a_small_answer_does_not_keep_its_frame() {
             epoch: crate::ids::Epoch(1),
             seq: crate::ids::Seq(1),
         };
-        put_read_reply(&mut frame, 1, crate::ops::ReadReply { position, answer, explain: None, time: None });
+        let reply = crate::ops::ReadReply { position, answer, explain: None, time: None };
+        put_read_reply(&mut frame, 1, (&reply).into());
     }
     let frame = frame.freeze();
     let range = frame.as_ptr_range();

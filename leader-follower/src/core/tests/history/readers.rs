@@ -71,7 +71,7 @@ impl World {
         let hit = self.leader.core.lookup(&self.leader.entries, &key, Some(need));
         let rows = match hit {
             Lookup::Hit { entry, as_of } => {
-                let body = entry.body.clone();
+                let body = entry.body();
                 Some(Rows { key, as_of, state: ShardState::Serving, body, shown, need })
             }
             Lookup::Miss(_) => self.snapshot(key, need, shown),
@@ -99,10 +99,10 @@ impl World {
             return Ok(());
         };
         // The epochs since may have lost what the reader must see.
-        if entry.as_of < need.seq || core.check_lineage(&[need]).is_err() {
+        if entry.as_of() < need.seq || core.check_lineage(&[need]).is_err() {
             return Ok(());
         }
-        let as_of = Position { seq: entry.as_of, ..core.position() };
+        let as_of = Position { seq: entry.as_of(), ..core.position() };
         self.satisfied(need, as_of)?;
         self.serve(&key, &entry, as_of, shown)
     }
@@ -118,8 +118,8 @@ impl World {
     /// A reader that came when `shown` had been shown is given the entry as right at `as_of`.
     fn serve(&mut self, key: &Key, entry: &Entry, as_of: Position, shown: Position) -> Result<(), Violation> {
         let log = self.truth(as_of.epoch);
-        if !log.agrees(key, as_of.seq.0, &entry.body) {
-            return Err(format!("{key:?} shown at {as_of} is not what the log says: {:?}", entry.body));
+        if !log.agrees(key, as_of.seq.0, &entry.body()) {
+            return Err(format!("{key:?} shown at {as_of} is not what the log says: {:?}", entry.body()));
         }
         let change = Position { seq: Seq(log.last_change(key, as_of.seq.0)), ..as_of };
         let left = self.left(key, shown, as_of.epoch);
@@ -182,12 +182,12 @@ impl World {
         for (name, node) in [("leader", &self.leader), ("follower", &self.follower)] {
             let Position { epoch, seq, .. } = node.core.position();
             for (key, entry) in node.entries.0.lock().iter() {
-                let right_at = entry.as_of.max(seq).0;
-                let own = entry.generation == node.core.generation();
-                if own && !self.truth(epoch).agrees(key, right_at, &entry.body) {
+                let right_at = entry.as_of().max(seq).0;
+                let own = entry.generation() == node.core.generation();
+                if own && !self.truth(epoch).agrees(key, right_at, &entry.body()) {
                     return Err(format!(
                         "{name} holds {key:?} as right at {epoch}/{right_at}: {:?}",
-                        entry.body
+                        entry.body()
                     ));
                 }
             }
