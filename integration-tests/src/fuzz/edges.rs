@@ -88,7 +88,7 @@ fn prefixes(edges: &[Edge], mut held: usize, op: &ReadOp, query_limit: u32) {
     for _ in 0..=edges.len() {
         let row =
             ListRow { count: edges.len() as u64, version: Seq(5), edges: edges[..held].iter().collect() };
-        let entry = Entry { generation: 0, as_of: Seq(9), body: Body::List(row) };
+        let entry = Entry::new(0, Seq(9), &Body::List(row));
         match serve(&entry, op, query_limit) {
             Serve::Answer(Answer::Edges { edges: found, version }) => {
                 assert_eq!((found.to_vec(), version), (wanted, Seq(5)), "{op:?} of {held} of {edges:?}");

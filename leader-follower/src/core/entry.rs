@@ -39,23 +39,28 @@ pub struct Entry(ThinArc<Head, u8>);
 struct Head {
     as_of: Seq,
     version: Seq,
-    /// An object's type, a list's count.
-    number: u64,
     generation: u32,
-    form: Form,
+    content: Content,
 }
 
-/// What an entry's bytes are.
+/// What an entry's bytes are (lowest bits), and a number (the others). In one word: a head of three words lets a list of ten
+/// edges take 160 bytes in all, a size that allocators have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Content(u32);
+
+/// See [`Content`].
+#[repr(u32)]
 enum Form {
     /// None: there is no object.
     Absent,
-    /// The fields of an object.
+    /// The fields of an object. The number is its type.
     Object,
-    /// Edges as on the wire.
+    /// Edges as on the wire. The number is the list's count.
     Packed,
-    /// Edges without data, in the smaller form of a cache.
+    /// Edges without data, in the smaller form of a cache. The number is the list's count.
     Plain,
+    /// The list's count, which the number can't hold (8 bytes, LE), and edges as on the wire.
+    Counted,
 }
 
 /// Content of an entry, by itself.
@@ -94,17 +99,28 @@ impl Entry {
     /// A copy of `body` as a cache keeps it.
     pub fn new(generation: u32, as_of: Seq, body: &Body) -> Self {
         let version = body.version();
-        let head = |number, form| Head { as_of, version, number, generation, form };
-        Self(match body {
-            Body::Object(None) => ThinArc::from_header_and_slice(head(0, Form::Absent), &[]),
+        let entry = |content, bytes: &[u8]| {
+            Self(ThinArc::from_header_and_slice(Head { as_of, version, generation, content }, bytes))
+        };
+        let list = match body {
+            Body::Object(None) => return entry(Content::new(Form::Absent, 0), &[]),
             Body::Object(Some(row)) => {
-                ThinArc::from_header_and_slice(head(row.otype.0.into(), Form::Object), &row.fields.0)
+                return entry(Content::new(Form::Object, row.otype.0.into()), &row.fields.0);
             }
-            Body::List(list) => match plain(&list.edges) {
-                Some(edges) => ThinArc::from_header_and_slice(head(list.count, Form::Plain), &edges),
-                None => ThinArc::from_header_and_slice(head(list.count, Form::Packed), list.edges.as_bytes()),
-            },
-        })
+            Body::List(list) => list,
+        };
+        match (u32::try_from(list.count), plain(&list.edges)) {
+            (Ok(count), Some(edges)) if count <= Content::MOST => {
+                entry(Content::new(Form::Plain, count), &edges)
+            }
+            (Ok(count), None) if count <= Content::MOST => {
+                entry(Content::new(Form::Packed, count), list.edges.as_bytes())
+            }
+            _ => {
+                let counted = [&list.count.to_le_bytes()[..], list.edges.as_bytes()].concat();
+                entry(Content::new(Form::Counted, 0), &counted)
+            }
+        }
     }
 
     /// Entries of an earlier generation of their shard's cache are void: that is how a reset drops them all at once.
@@ -125,17 +141,21 @@ impl Entry {
     /// The content.
     #[inline]
     pub fn view(&self) -> BodyRef<'_> {
-        let Head { version, number, form, .. } = *self.head();
-        let bytes = &self.0.slice;
-        let list = |edges| BodyRef::List(ListRef { count: number, version, edges });
-        match form {
+        let Head { version, content, .. } = *self.head();
+        let (bytes, number) = (&self.0.slice, content.number());
+        let list = |count, edges| BodyRef::List(ListRef { count, version, edges });
+        match content.form() {
             Form::Absent => BodyRef::Object(None),
             // It was a type's number when it came in.
             Form::Object => {
                 BodyRef::Object(Some(ObjectRef { otype: ObjectType(number as u16), version, fields: bytes }))
             }
-            Form::Packed => list(HeldEdges::Packed(bytes)),
-            Form::Plain => list(HeldEdges::Plain(bytes)),
+            Form::Packed => list(number.into(), HeldEdges::Packed(bytes)),
+            Form::Plain => list(number.into(), HeldEdges::Plain(bytes)),
+            Form::Counted => {
+                let (count, edges) = bytes.split_first_chunk().unwrap_or((&[0; 8], &[]));
+                list(u64::from_le_bytes(*count), HeldEdges::Packed(edges))
+            }
         }
     }
 
@@ -161,6 +181,30 @@ impl Entry {
 
     fn head(&self) -> &Head {
         &self.0.header.header
+    }
+}
+
+impl Content {
+    const FORM_BITS: u32 = 3;
+    /// The greatest number.
+    const MOST: u32 = u32::MAX >> Self::FORM_BITS;
+
+    const fn new(form: Form, number: u32) -> Self {
+        Self(number << Self::FORM_BITS | form as u32)
+    }
+
+    const fn number(self) -> u32 {
+        self.0 >> Self::FORM_BITS
+    }
+
+    const fn form(self) -> Form {
+        match self.0 & ((1 << Self::FORM_BITS) - 1) {
+            0 => Form::Absent,
+            1 => Form::Object,
+            2 => Form::Packed,
+            3 => Form::Plain,
+            _ => Form::Counted,
+        }
     }
 }
 
@@ -216,6 +260,11 @@ mod tests {
         Body::List(ListRow { count: edges + 1, version: Seq(5), edges: packed.finish() })
     }
 
+    fn counted(list: Body, count: u64) -> Body {
+        let Body::List(list) = list else { return list };
+        Body::List(ListRow { count, ..list })
+    }
+
     #[test]
     fn an_entry_gives_back_what_it_was_made_of() {
         let row = |fields: &'static [u8]| ObjectRow {
@@ -230,6 +279,9 @@ mod tests {
             list(0, b""),
             list(3, b""),
             list(3, b"\x0a\x01x"),
+            counted(list(3, b""), u64::from(Content::MOST)),
+            counted(list(3, b""), u64::from(Content::MOST) + 1),
+            counted(list(3, b"\x0a\x01x"), u64::MAX),
         ];
         for (at, body) in (1..).zip(bodies) {
             let entry = Entry::new(at, Seq(9), &body);
@@ -242,7 +294,7 @@ mod tests {
     /// What the bounds of a cache reckon with.
     #[test]
     fn an_entry_takes_what_its_content_and_its_head_take() {
-        assert_eq!(Entry::OVERHEAD, 48);
+        assert_eq!(Entry::OVERHEAD, 40);
         assert_eq!(size_of::<Entry>(), size_of::<usize>());
         let entry = |body: &Body| Entry::new(0, Seq(9), body).len();
         assert_eq!(

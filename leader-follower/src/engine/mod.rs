@@ -8,6 +8,7 @@ mod quick;
 #[cfg(test)]
 mod tests;
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use tao_schema::ids::{AssocType, ListKey, ObjectId, Position, ShardId};
@@ -104,10 +105,12 @@ pub fn weight(entry: &Entry) -> usize {
     Entry::OVERHEAD + entry.len() + ALLOCATION
 }
 
-/// A [`Key`] in 16 bytes instead of 24, hashed in two words.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+/// A [`Key`] in 12 bytes instead of 24: with it, a slot of quick_cache is 32 bytes instead of 40, and lies in one line of
+/// the processor's cache instead of two.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct CompactKey {
-    id: u64,
+    /// In two halves, so that nothing is left empty to align it.
+    id: [u32; 2],
     /// Type of the list; [`CompactKey::OBJECT`] for an object.
     kind: u32,
 }
@@ -115,16 +118,34 @@ struct CompactKey {
 impl CompactKey {
     const OBJECT: u32 = u32::MAX;
 
+    const fn new(id: ObjectId, kind: u32) -> Self {
+        Self { id: [id.0 as u32, (id.0 >> 32) as u32], kind }
+    }
+
+    const fn id(self) -> ObjectId {
+        let [low, high] = self.id;
+        ObjectId((high as u64) << 32 | low as u64)
+    }
+
     const fn shard(self) -> ShardId {
-        ObjectId(self.id).shard()
+        self.id().shard()
+    }
+}
+
+/// In two words.
+impl Hash for CompactKey {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.id().0);
+        state.write_u32(self.kind);
     }
 }
 
 impl From<&Key> for CompactKey {
     fn from(key: &Key) -> Self {
         match key {
-            Key::Object(id) => Self { id: id.0, kind: Self::OBJECT },
-            Key::List(list) => Self { id: list.id1.0, kind: u32::from(list.atype.0) },
+            Key::Object(id) => Self::new(*id, Self::OBJECT),
+            Key::List(list) => Self::new(list.id1, u32::from(list.atype.0)),
         }
     }
 }
@@ -132,8 +153,8 @@ impl From<&Key> for CompactKey {
 impl From<CompactKey> for Key {
     fn from(key: CompactKey) -> Self {
         match u16::try_from(key.kind) {
-            Ok(atype) => Self::List(ListKey { id1: ObjectId(key.id), atype: AssocType(atype) }),
-            Err(_) => Self::Object(ObjectId(key.id)),
+            Ok(atype) => Self::List(ListKey { id1: key.id(), atype: AssocType(atype) }),
+            Err(_) => Self::Object(key.id()),
         }
     }
 }

@@ -12,8 +12,8 @@ use super::{CacheEngine, CompactKey, EngineOptions, EngineStats, weight};
 use crate::core::{Entries, Entry, Key};
 
 /// Slot, links and hash table of one entry, with its share of ghosts: by `memory_used` of full caches of several sizes
-/// (see the test), 88 bytes on average, rounded up.
-const OVERHEAD: u64 = 96;
+/// (see the test), 76 bytes on average, rounded up.
+const OVERHEAD: u64 = 80;
 /// The budget is split evenly into parts with a lock each. A part is kept at least this large, so that the heaviest
 /// objects (1 MiB) fit many times and one of them does not sweep a part clean.
 const MIN_PART_BYTES: u64 = 16 << 20;

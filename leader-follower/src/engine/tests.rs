@@ -52,7 +52,7 @@ fn objects_and_lists_of_one_id_are_different_keys() {
             assert_ne!(CompactKey::from(other), CompactKey::from(key));
         }
     }
-    assert_eq!(size_of::<CompactKey>(), 16);
+    assert_eq!(size_of::<CompactKey>(), 12);
 }
 
 #[test]

@@ -33,12 +33,12 @@ pub enum CachedContent {
 impl Cached {
     /// An entry of a follower's or leader's dump.
     pub fn of(place: impl Into<String>, entry: &CachedEntry) -> Self {
-        let content = match (&entry.key, &entry.entry.body) {
-            (Key::Object(id), Body::Object(row)) => CachedContent::Object(*id, row.clone()),
-            (Key::List(key), Body::List(row)) => CachedContent::List(*key, row.clone()),
+        let content = match (entry.key, entry.entry.body()) {
+            (Key::Object(id), Body::Object(row)) => CachedContent::Object(id, row),
+            (Key::List(key), Body::List(row)) => CachedContent::List(key, row),
             // The dump contradicts itself: shown as what it can't be, so that the judge refuses it.
             (Key::Object(id), Body::List(_)) => CachedContent::List(
-                ListKey { id1: *id, atype: tao_schema::ids::AssocType(u16::MAX) },
+                ListKey { id1: id, atype: tao_schema::ids::AssocType(u16::MAX) },
                 ListRow { count: u64::MAX, ..ListRow::default() },
             ),
             (Key::List(key), Body::Object(row)) => CachedContent::Object(key.id1, row.clone()),
