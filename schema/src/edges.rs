@@ -23,6 +23,8 @@ const KEY_EDGE: u8 = 0x0a;
 const KEY_ID2: u8 = 0x09;
 const KEY_TIME: u8 = 0x15;
 const KEY_FIELDS: u8 = 0x1a;
+/// Bytes of an edge without data.
+const PLAIN: usize = 2 + FIXED;
 
 /// One association of a list: `id1` and type are those of the list.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,7 +90,7 @@ impl PackedEdges {
     /// # Errors
     /// [`ErrorCode::Corrupt`] unless the bytes are edges in the packed layout.
     pub fn from_bytes(bytes: Bytes) -> Result<Self> {
-        let mut at = 0;
+        let mut at = plain_run(&bytes) * PLAIN;
         while at < bytes.len() {
             at = parse(&bytes, at)
                 .ok_or_else(|| Error::new(ErrorCode::Corrupt, format!("edge list damaged at byte {at}")))?
@@ -114,7 +116,8 @@ impl PackedEdges {
 
     /// Number of edges: walks the list.
     pub fn count(&self) -> usize {
-        self.iter().count()
+        let plain = plain_run(&self.0);
+        plain + EdgeIter { bytes: &self.0, at: plain * PLAIN }.count()
     }
 
     /// Whether there is no edge.
@@ -225,6 +228,13 @@ impl<'a> Iterator for EdgeIter<'a> {
         self.at = edge.end;
         Some(edge)
     }
+}
+
+/// How many edges without data the bytes begin with. Most lists have no others: this is much less than to parse each.
+pub(crate) fn plain_run(bytes: &[u8]) -> usize {
+    let is_plain =
+        |edge: &&[u8; PLAIN]| edge[..3] == [KEY_EDGE, FIXED as u8, KEY_ID2] && edge[11] == KEY_TIME;
+    bytes.as_chunks::<PLAIN>().0.iter().take_while(is_plain).count()
 }
 
 /// Parses the edge that starts at `at`; `None` at the end or if the bytes are not in the layout.

@@ -8,7 +8,7 @@
 
 use bytes::BytesMut;
 
-use crate::edges::{EdgeIter, EdgeRef, PackedEdges};
+use crate::edges::{EdgeIter, EdgeRef, PackedEdges, plain_run};
 use crate::ids::{ObjectId, Time};
 
 /// Bytes of a plain edge.
@@ -30,11 +30,11 @@ pub enum HeldEdges<'a> {
 
 /// The plain form of a list; `None` if one of its edges has data.
 pub fn plain(edges: &PackedEdges) -> Option<Vec<u8>> {
-    let (records, rest) = edges.as_bytes().as_chunks::<PACKED>();
-    // From the front on: as long as each record is an edge without data, the next one begins where an edge does.
-    if !rest.is_empty() || !records.iter().all(|record| record.starts_with(&KEY_EDGE[..2])) {
+    let bytes = edges.as_bytes();
+    if plain_run(bytes) * PACKED < bytes.len() {
         return None;
     }
+    let records = bytes.as_chunks::<PACKED>().0;
     let mut plain = Vec::with_capacity(records.len() * PLAIN);
     for record in records {
         plain.extend_from_slice(&record[3..11]);
@@ -176,6 +176,7 @@ mod tests {
             let small = plain(&packed);
             let without_data = edges.iter().all(|edge| edge.fields.0.is_empty());
             prop_assert_eq!(small.as_ref().map(Vec::len), without_data.then_some(edges.len() * PLAIN));
+            prop_assert_eq!(&PackedEdges::from_bytes(packed.as_bytes().clone()).unwrap(), &packed);
             let forms = [Some(HeldEdges::from(&packed)), small.as_deref().map(HeldEdges::Plain)];
             for held in forms.into_iter().flatten() {
                 prop_assert!(held.iter().eq(packed.iter()));
