@@ -18,7 +18,7 @@ pub struct Gauges {
     admin: String,
 }
 
-/// Reads that a follower has counted.
+/// Reads that a follower has counted. Those that it refused are none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Reads {
     /// Answered from memory.
@@ -75,6 +75,9 @@ impl Reads {
         let mut reads = Self::default();
         for line in text.lines().filter(|line| line.starts_with("tao_follower_reads_total{")) {
             let count = line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()).unwrap_or(0);
+            if line.contains("result=\"refused\"") {
+                continue;
+            }
             reads.all += count;
             if line.contains("result=\"hit\"") {
                 reads.hits += count;
@@ -103,7 +106,8 @@ mod tests {
     #[test]
     fn reads_are_added_up_by_result() {
         let text = "# HELP x\ntao_follower_reads_total{op=\"object_get\",result=\"hit\"} 7\n\
-                    tao_follower_reads_total{op=\"assoc_range\",result=\"absent\"} 3\nother 5\n";
+                    tao_follower_reads_total{op=\"assoc_range\",result=\"absent\"} 3\n\
+                    tao_follower_reads_total{op=\"assoc_range\",result=\"refused\"} 9\nother 5\n";
         let reads = Reads::of_metrics(text);
         assert_eq!(reads, Reads { hits: 7, all: 10 });
         assert!((reads.since(Reads { hits: 2, all: 5 }).hit_rate() - 1.0).abs() < 1e-9);

@@ -14,7 +14,7 @@ use clap::Args;
 
 use crate::cluster::{Checked, Cluster, ClusterOptions};
 use crate::machine::{Cores, find_program};
-use crate::report::{Curves, Machine, Report, Row, plot, table};
+use crate::report::{Curves, GroupTime, Machine, Report, Row, plot, table};
 use crate::say;
 use crate::workloads::{DataFolder, Size};
 
@@ -29,13 +29,13 @@ pub struct Compare {
     /// Only these rows; default: all. `--rows help` lists them.
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
     rows: Vec<String>,
-    /// Alternating rounds of each row.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    /// Alternating rounds of each row; default 5, with --quick 3.
+    #[arg(long)]
+    rounds: Option<usize>,
     /// Seconds of one round; default 3, with --quick 0.7.
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<f64>,
-    /// Objects of the point reads; default 1000000, with --quick 100000.
+    /// Objects of the point reads; default 1000000, with --quick 150000.
     #[arg(long)]
     objects: Option<u32>,
     /// Connections of the pipelined reads, each with a batch in flight.
@@ -71,6 +71,7 @@ pub struct Bench {
     curves: Curves,
     engines: Vec<String>,
     failures: Vec<String>,
+    groups: Vec<GroupTime>,
 }
 
 impl Compare {
@@ -90,10 +91,11 @@ impl Compare {
                 rows::NAMES.join(", ")
             );
         }
-        ensure!(self.rounds > 0, "--rounds: at least 1");
+        let number = self.rounds.unwrap_or(if self.quick { 3 } else { 5 });
+        ensure!(number > 0, "--rounds: at least 1");
         let seconds = self.seconds.unwrap_or(if self.quick { 0.7 } else { 3.0 });
         let time = Duration::try_from_secs_f64(seconds).context("--seconds")?;
-        let rounds = Rounds { number: self.rounds, time, seed: self.seed };
+        let rounds = Rounds { number, time, seed: self.seed };
         let mut bench = Bench {
             options: self,
             cores,
@@ -103,6 +105,7 @@ impl Compare {
             curves: Curves::default(),
             engines: Vec::new(),
             failures: Vec::new(),
+            groups: Vec::new(),
         };
         rows::all(&mut bench).await;
         bench.finish(began)
@@ -180,8 +183,9 @@ impl Bench {
         Ok(())
     }
 
-    /// Notes how a group of rows ended.
-    pub fn group(&mut self, name: &str, outcome: Result<()>) {
+    /// Notes how a group of rows ended, and how long it took.
+    pub fn group(&mut self, name: &'static str, began: Instant, outcome: Result<()>) {
+        self.groups.push(GroupTime { name, seconds: began.elapsed().as_secs_f64() });
         if let Err(error) = outcome {
             say(&format!("  {name} failed: {error:#}"));
             self.failures.push(format!("{name}: {error:#}"));
@@ -208,8 +212,12 @@ impl Bench {
             checks: self.checks,
             curves: self.curves,
             failures: self.failures,
+            groups: self.groups,
             seconds: began.elapsed().as_secs_f64(),
         };
+        for group in &report.groups {
+            say(&format!("{:>6.0} s  {}", group.seconds, group.name));
+        }
         crate::print(&table(&report))?;
         if let Some(path) = &self.options.json {
             let text = serde_json::to_string_pretty(&report)?;

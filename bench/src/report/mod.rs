@@ -36,7 +36,18 @@ pub struct Report {
     pub curves: Curves,
     /// Groups of rows that ended with an error; the run does, too.
     pub failures: Vec<String>,
+    /// How long each group of rows took.
+    pub groups: Vec<GroupTime>,
     /// How long all of it took.
+    pub seconds: f64,
+}
+
+/// How long a group of rows took, with starting, loading and checking.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct GroupTime {
+    /// Which.
+    pub name: &'static str,
+    /// Seconds.
     pub seconds: f64,
 }
 

@@ -4,11 +4,11 @@ use super::svg::{Anchor, Svg};
 use super::{Curves, HitPoint};
 
 const PANEL: f64 = 400.0;
-const HEIGHT: f64 = 380.0;
+const HEIGHT: f64 = 400.0;
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 50.0;
-const BOTTOM: f64 = 60.0;
+const BOTTOM: f64 = 80.0;
 const COLORS: [&str; 5] = ["#1b6ca8", "#d1495b", "#edae49", "#66a182", "#6b4e71"];
 const GRID: &str = "#ddd";
 
@@ -17,21 +17,24 @@ struct Panel {
     left: f64,
     bottom_value: f64,
     top_value: f64,
+    /// From one line of the grid to the next; a power of ten if logarithmic.
+    step: f64,
     logarithmic: bool,
 }
 
 impl Panel {
     /// The `index`-th panel, from 0 to a little above `most`.
     fn linear(index: usize, most: f64) -> Self {
-        let top_value = if most > 0.0 { most * 1.1 } else { 1.0 };
-        Self { left: index as f64 * PANEL + LEFT, bottom_value: 0.0, top_value, logarithmic: false }
+        let step = round_step(most.max(1e-9) * 1.05 / 5.0);
+        let top_value = (most.max(1e-9) * 1.05 / step).ceil() * step;
+        Self { left: index as f64 * PANEL + LEFT, bottom_value: 0.0, top_value, step, logarithmic: false }
     }
 
     /// The `index`-th panel over whole powers of ten.
     fn logarithmic(index: usize, least: f64, most: f64) -> Self {
         let (low, high) = (least.max(1e-3).log10().floor(), most.max(1e-2).log10().ceil());
         let (bottom_value, top_value) = (low, high.max(low + 1.0));
-        Self { left: index as f64 * PANEL + LEFT, bottom_value, top_value, logarithmic: true }
+        Self { left: index as f64 * PANEL + LEFT, bottom_value, top_value, step: 1.0, logarithmic: true }
     }
 
     const fn width() -> f64 {
@@ -47,13 +50,10 @@ impl Panel {
     fn frame(&self, svg: &mut Svg, title: &str, unit: &str) {
         svg.text((self.left + Self::width() / 2.0, 24.0), 14.0, Anchor::Middle, title);
         svg.text((self.left, TOP - 8.0), 10.0, Anchor::Middle, unit);
-        let steps: Vec<f64> = if self.logarithmic {
-            let decades = self.bottom_value as i32..=self.top_value as i32;
-            decades.map(|power| 10f64.powi(power)).collect()
-        } else {
-            (0..=4).map(|step| self.top_value * f64::from(step) / 4.0).collect()
-        };
-        for value in steps {
+        let lines = ((self.top_value - self.bottom_value) / self.step).round() as u32;
+        for line in 0..=lines {
+            let value = self.bottom_value + f64::from(line) * self.step;
+            let value = if self.logarithmic { 10f64.powf(value) } else { value };
             let y = self.y(value);
             svg.line((self.left, y), (self.left + Self::width(), y), GRID, 1.0);
             svg.text((self.left - 6.0, y + 4.0), 10.0, Anchor::End, &figure(value));
@@ -70,8 +70,22 @@ impl Panel {
             svg.bar((x, y), (width * 0.9, HEIGHT - BOTTOM - y), color);
             svg.text((x + width * 0.45, y - 3.0), 9.0, Anchor::Middle, &figure(*value));
         }
-        svg.text((start + room / 2.0, HEIGHT - BOTTOM + 16.0), 10.0, Anchor::Middle, name);
+        self.below(svg, (index, groups), 0, name);
     }
+
+    /// A name below the `index`-th of `groups` parts of the panel, on one of two lines.
+    fn below(&self, svg: &mut Svg, (index, groups): (usize, usize), line: usize, name: &str) {
+        let room = Self::width() / groups.max(1) as f64;
+        let at = (self.left + (index as f64 + 0.5) * room, HEIGHT - BOTTOM + 14.0 + line as f64 * 13.0);
+        svg.text(at, 10.0, Anchor::Middle, name);
+    }
+}
+
+/// The next larger of 1, 2, 2.5, 5 and 10 times a power of ten: what the eye divides by.
+fn round_step(step: f64) -> f64 {
+    let power = 10f64.powf(step.log10().floor());
+    let steps = [1.0, 2.0, 2.5, 5.0, 10.0];
+    steps.into_iter().map(|by| by * power).find(|round| *round >= step).unwrap_or(10.0 * power)
 }
 
 /// Draws it. Empty panels say that they are.
@@ -93,14 +107,20 @@ fn hit_rates(svg: &mut Svg, curves: &Curves) {
         return nothing(svg, &panel);
     }
     let least = points.iter().map(|point| point.hit_rate).fold(0.85, f64::min);
-    let least = (least * 100.0).floor() / 100.0;
+    // A point a little below its target must not lie on the axis.
+    let least = ((least - 0.002) * 100.0).floor() / 100.0;
     let x = |rate: f64| panel.left + (rate - least) / (1.0 - least) * Panel::width();
-    for percent in (least * 100.0) as u32..=100 {
-        if percent % 3 == 0 || percent == 100 {
-            let at = x(f64::from(percent) / 100.0);
-            svg.text((at, HEIGHT - BOTTOM + 16.0), 10.0, Anchor::Middle, &format!("{percent} %"));
-        }
+    for percent in ((least * 100.0).round() as u32..=100).filter(|percent| percent % 3 == 0) {
+        let at = x(f64::from(percent) / 100.0);
+        svg.line((at, TOP), (at, HEIGHT - BOTTOM), GRID, 1.0);
+        svg.text((at, HEIGHT - BOTTOM + 14.0), 10.0, Anchor::Middle, &format!("{percent} %"));
     }
+    svg.text(
+        (panel.left + Panel::width() / 2.0, HEIGHT - BOTTOM + 27.0),
+        10.0,
+        Anchor::Middle,
+        "reads that hit",
+    );
     for (at, system) in systems(points.iter().map(|point| point.system.as_str())).into_iter().enumerate() {
         let mut own: Vec<&HitPoint> = points.iter().filter(|point| point.system == system).collect();
         own.sort_by(|a, b| a.hit_rate.total_cmp(&b.hit_rate));
@@ -122,12 +142,16 @@ fn latencies(svg: &mut Svg, curves: &Curves) {
         return nothing(svg, &panel);
     }
     for (at, point) in points.iter().enumerate() {
-        let name = format!("{} {}", point.system, point.path);
-        let bars = [(point.p50_us, COLORS[0]), (point.p99_us, COLORS[1])];
-        panel.bars(svg, (at, points.len()), &name, &bars);
+        let bars = [(point.p50_us, COLORS[3]), (point.p99_us, COLORS[4])];
+        panel.bars(svg, (at, points.len()), point.path, &bars);
     }
-    legend(svg, &panel, 0, "p50", COLORS[0]);
-    legend(svg, &panel, 1, "p99", COLORS[1]);
+    // Each system has a hit and a miss, next to each other.
+    let systems = systems(points.iter().map(|point| point.system.as_str()));
+    for (at, system) in systems.iter().enumerate() {
+        panel.below(svg, (at, systems.len()), 1, system);
+    }
+    legend(svg, &panel, 0, "p50", COLORS[3]);
+    legend(svg, &panel, 1, "p99", COLORS[4]);
 }
 
 fn memory(svg: &mut Svg, curves: &Curves) {
@@ -160,7 +184,7 @@ fn memory(svg: &mut Svg, curves: &Curves) {
 }
 
 fn legend(svg: &mut Svg, panel: &Panel, at: usize, name: &str, color: &str) {
-    let (x, y) = (panel.left + (at % 2) as f64 * 150.0, HEIGHT - BOTTOM + 28.0 + (at / 2) as f64 * 11.0);
+    let (x, y) = (panel.left + (at % 2) as f64 * 150.0, HEIGHT - BOTTOM + 44.0 + (at / 2) as f64 * 12.0);
     svg.bar((x, y - 7.0), (8.0, 8.0), color);
     svg.text((x + 12.0, y), 9.0, Anchor::Start, name);
 }
@@ -185,7 +209,8 @@ fn figure(value: f64) -> String {
         _ if value >= 1e6 => format!("{:.1}M", value / 1e6),
         _ if value >= 1e4 => format!("{:.0}k", value / 1e3),
         _ if value >= 100.0 => format!("{value:.0}"),
-        _ if value >= 1.0 => format!("{value:.1}"),
+        _ if value >= 10.0 => format!("{value:.0}"),
+        _ if value >= 1.0 || value == 0.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }
 }
@@ -236,8 +261,19 @@ mod tests {
             assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
         }
         let text = plot(&curves(), "");
-        assert!(text.contains("lists of 1000") && text.contains("tier hit") && text.contains("a&lt;b"));
+        assert!(text.contains("lists of 1000") && text.contains(">miss</text>") && text.contains("a&lt;b"));
         assert_eq!(plot(&Curves::default(), "").matches("not measured").count(), 3);
+    }
+
+    #[test]
+    fn lines_of_the_grid_are_round_numbers() {
+        for (most, step, top) in [(90_000.0, 20_000.0, 100_000.0), (28.0, 10.0, 30.0), (0.3, 0.1, 0.4)] {
+            let panel = Panel::linear(0, most);
+            assert!(
+                (panel.step - step).abs() < step / 1e3 && (panel.top_value - top).abs() < top / 1e3,
+                "{most}"
+            );
+        }
     }
 
     #[test]

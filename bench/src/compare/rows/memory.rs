@@ -35,7 +35,7 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
         return Ok(());
     }
     let mut cluster = bench.cluster(SHARDS, false).await?;
-    let edges = bench.pick(1_000_000, 300_000);
+    let edges = bench.pick(1_000_000, 200_000);
     for (name, length) in [("memory10", 10), ("memory1000", 1_000)] {
         if bench.wants(&[name]) {
             row(bench, &mut cluster, name, edges / length, length).await?;

@@ -1,6 +1,5 @@
 //! The rows, in groups that share a cluster and its data.
 
-mod hit_rates;
 mod memory;
 mod reads;
 mod shards;
@@ -8,6 +7,7 @@ mod tao13;
 mod writes;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Result;
 
@@ -39,16 +39,21 @@ pub const NAMES: [&str; 17] = [
 
 /// Measures what is wanted. A group that fails does not take the others' figures with it.
 pub async fn all(bench: &mut Bench) {
+    let began = Instant::now();
     let outcome = Box::pin(reads::measure(bench)).await;
-    bench.group("reads that hit", outcome);
+    bench.group("reads that hit", began, outcome);
+    let began = Instant::now();
     let outcome = Box::pin(writes::measure(bench)).await;
-    bench.group("durable writes", outcome);
+    bench.group("durable writes", began, outcome);
+    let began = Instant::now();
     let outcome = Box::pin(memory::measure(bench)).await;
-    bench.group("memory", outcome);
+    bench.group("memory", began, outcome);
+    let began = Instant::now();
     let outcome = Box::pin(tao13::measure(bench)).await;
-    bench.group("tao13", outcome);
+    bench.group("tao13", began, outcome);
+    let began = Instant::now();
     let outcome = Box::pin(shards::measure(bench)).await;
-    bench.group("shards", outcome);
+    bench.group("shards", began, outcome);
 }
 
 /// Operations a second of these callers.

@@ -38,7 +38,7 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
     if !bench.wants(&ROWS) {
         return Ok(());
     }
-    let objects = bench.options.objects.unwrap_or(bench.pick(1_000_000, 200_000));
+    let objects = bench.options.objects.unwrap_or(bench.pick(1_000_000, 150_000));
     let size = bench.size(objects, SHARDS);
     let points = Point::new(&size);
     let tenth: Arc<dyn Workload> = Arc::new(points.clone().of_first(objects / 10));

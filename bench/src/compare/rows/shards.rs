@@ -81,7 +81,7 @@ async fn side(bench: &mut Bench, shards: u32) -> Result<Side> {
     let size = bench.size(shards * 16, shards);
     warm_shards(&client, &Point::new(&size)).await?;
     let empty = (resident_bytes(cluster.follower_pid())?, resident_bytes(cluster.leader_pid())?);
-    let workload: Arc<dyn Workload> = Arc::new(Point::new(&bench.size(bench.pick(100_000, 30_000), shards)));
+    let workload: Arc<dyn Workload> = Arc::new(Point::new(&bench.size(bench.pick(100_000, 20_000), shards)));
     load_tier(&client, &*workload).await?;
     warm_tier(&client, &*workload).await?;
     Ok(Side { cluster, workload, empty })
