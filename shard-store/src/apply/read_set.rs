@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tao_schema::ids::{EdgeKey, ListKey, ObjectId, ShardId};
+use tao_schema::ids::{EdgeKey, ListKey, ObjectId, Seq, ShardId};
+use tao_schema::rows::ShardState;
 
 use super::admission::Admission;
-use super::locks::{Locks, pairs_of};
+use super::locks::{Lock, LockedShard, Locks, pairs_of};
+use super::requests::Lookup;
 use crate::write::{StoreOp, WriteUnit};
 
 /// An id of the application's choice moves the allocator past it if it is at most this far ahead. One that is further
@@ -50,6 +52,35 @@ impl ReadSet {
         }
         set.add_candidates(units, admission, locks);
         set
+    }
+
+    /// The rows that the units touch if they get every lock, and were not done before: a guess, made before anything is
+    /// known. Where allocations start is not part of it.
+    pub fn guess(units: &[WriteUnit]) -> Self {
+        let mut locks = Locks::default();
+        let mut grant = |shard, epoch| {
+            let row = LockedShard { shard, epoch, seq: Seq::ZERO, state: ShardState::Serving, next_id: 1 };
+            locks.insert(shard, Lock::Held(row));
+        };
+        for unit in units {
+            for (edge, inverse) in unit.ops.iter().flat_map(pairs_of) {
+                if let Some(epoch) = inverse.together {
+                    grant(edge.id2.shard(), epoch);
+                }
+            }
+        }
+        units.iter().for_each(|unit| grant(unit.shard, unit.epoch));
+        let admission = Admission::of(units, &locks, |_, _| Lookup::New);
+        Self::of(units, &admission, &locks)
+    }
+
+    /// Whether every row of `other` is in this set.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.objects.is_superset(&other.objects)
+            && self.edges.is_superset(&other.edges)
+            && self.counts.is_superset(&other.counts)
+            && self.tombstones.is_superset(&other.tombstones)
+            && self.outbox.is_superset(&other.outbox)
     }
 
     fn add(&mut self, op: &StoreOp) {
@@ -118,4 +149,59 @@ pub(super) fn past_chosen(id: ObjectId, next_id: u64) -> u64 {
         return next_id;
     }
     next_id.max(id.local() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use tao_schema::fields::EncodedFields;
+    use tao_schema::ids::{AssocType, Epoch, ObjectType, Time};
+    use tao_schema::rows::EdgeValue;
+
+    use super::*;
+    use crate::write::Inverse;
+
+    const EPOCH: Epoch = Epoch(3);
+
+    /// An edge between two shards, with its other side in the same transaction if that can be had.
+    fn pair() -> WriteUnit {
+        let edge = EdgeKey {
+            id1: ObjectId::new(ShardId(1), 1),
+            atype: AssocType(1),
+            id2: ObjectId::new(ShardId(2), 2),
+        };
+        let value = EdgeValue { time: Time(1), fields: EncodedFields::new() };
+        let inverse = Some(Inverse { atype: AssocType(2), together: Some(EPOCH) });
+        let op = StoreOp::EdgePut { edge, value, create_only: false, expected: None, inverse };
+        WriteUnit { shard: ShardId(1), epoch: EPOCH, request: None, ops: vec![op] }
+    }
+
+    fn found(units: &[WriteUnit], rows: &[(u16, Epoch, u64)]) -> ReadSet {
+        let mut locks = Locks::default();
+        for (shard, epoch, next_id) in rows {
+            let (shard, epoch, next_id) = (ShardId(*shard), *epoch, *next_id);
+            let row = LockedShard { shard, epoch, seq: Seq(9), state: ShardState::Serving, next_id };
+            locks.insert(shard, Lock::Held(row));
+        }
+        ReadSet::of(units, &Admission::of(units, &locks, |_, _| Lookup::New), &locks)
+    }
+
+    #[test]
+    fn a_guess_has_what_the_locks_then_ask_for() {
+        let units = [pair()];
+        let guess = ReadSet::guess(&units);
+        assert_eq!((guess.edges.len(), guess.outbox.len(), guess.tombstones.len()), (2, 1, 1));
+        let all = found(&units, &[(1, EPOCH, 5), (2, EPOCH, 5)]);
+        assert!(guess.covers(&all) && all.covers(&guess));
+        // The other side was not to be had, or is another's: less is asked for.
+        for other in [found(&units, &[(1, EPOCH, 5)]), found(&units, &[(1, EPOCH, 5), (2, Epoch(4), 5)])] {
+            assert!(guess.covers(&other) && !other.covers(&guess) && other.edges.len() == 1);
+        }
+    }
+
+    #[test]
+    fn where_an_allocation_starts_can_not_be_guessed() {
+        let op = StoreOp::ObjectAdd { id: None, otype: ObjectType(1), fields: EncodedFields::new() };
+        let units = [WriteUnit { ops: vec![op], ..pair() }];
+        assert!(!ReadSet::guess(&units).covers(&found(&units, &[(1, EPOCH, 5)])));
+    }
 }

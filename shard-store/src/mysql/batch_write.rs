@@ -9,9 +9,12 @@ use super::Inner;
 use super::batch_read::chunks;
 use super::columns::JsonKeys;
 use super::connection::Lease;
+use super::error::Failure;
 use super::statements::{
-    ADVANCE_SHARDS, DELETE_EDGES, DELETE_OBJECTS, DELETE_OUTBOX, DELETE_TOMBSTONES, STEPS, Sized, Sql,
+    ADVANCE_SHARDS, ASSERT_AFFECTED, DELETE_EDGES, DELETE_OBJECTS, DELETE_OUTBOX, DELETE_TOMBSTONES, STEPS,
+    Sized, Sql,
 };
+use super::trip::Trip;
 use crate::apply::{Plan, UnixMillis};
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -19,6 +22,14 @@ use crate::store::{StoreError, StoreErrorKind};
 const PADDING: usize = 16;
 /// Rows with more data than this are not written twice.
 const PADDING_BYTES: usize = 1_024;
+
+/// Up to so many rows of a table go out together with COMMIT, as text; more cost less as a statement of their own that
+/// the server knows already.
+const FEW_ROWS: usize = 16;
+/// Data of more bytes doesn't go out as text.
+const FEW_BYTES: usize = 64 << 10;
+// Rows of seven tables, as digits: no server that is taken refuses the packet.
+const _: () = assert!(7 * (2 * FEW_BYTES + FEW_ROWS * 512) < super::MIN_PACKET as usize);
 
 /// Rows of one table as parameters, in order.
 pub(super) struct ValueRows {
@@ -37,6 +48,11 @@ impl ValueRows {
         debug_assert_eq!(N, self.width);
         self.values.extend(row);
         self.sizes.push(data_bytes);
+    }
+
+    /// Whether they go out as text.
+    fn are_few(&self) -> bool {
+        self.sizes.len() <= FEW_ROWS && self.sizes.iter().sum::<usize>() <= FEW_BYTES
     }
 }
 
@@ -84,20 +100,21 @@ pub(super) async fn put(
         for _ in count..step {
             params.extend_from_slice(&last);
         }
-        affected += lease.run_text(sized.name, sized.text(step), Params::Positional(params)).await?;
+        affected += lease.run_text(sized.sql.name, sized.text(step), Params::Positional(params)).await?;
         at += count;
     }
     Ok(affected)
 }
 
-/// Writes a plan: rows first, then the request rows, and last the shard rows.
+/// Writes a plan: rows first, then the request rows, and last the shard rows. Answers the last of it, not sent yet: it
+/// goes with COMMIT.
 pub(super) async fn write(
     inner: &Inner,
     lease: &mut Lease,
     plan: &Plan,
     nonce: u128,
     now: UnixMillis,
-) -> Result<(), StoreError> {
+) -> Result<Trip, StoreError> {
     let templates = &inner.templates;
     let writes = [
         (&templates.objects, object_rows(plan)),
@@ -106,9 +123,45 @@ pub(super) async fn write(
         (&templates.tombstones, tombstone_rows(plan)),
         (&templates.outbox, outbox_rows(plan)),
     ];
+    let mut last = Trip::default();
     for (sized, rows) in writes {
-        put(inner, lease, sized, rows, Fill::Padded).await?;
+        if rows.are_few() {
+            push(inner, &mut last, sized.sql, &rows)?;
+        } else {
+            put(inner, lease, sized, rows, Fill::Padded).await?;
+        }
     }
+    delete(lease, plan).await?;
+    let (requests, advances) = (request_rows(plan, nonce, now), advance_rows(plan));
+    // Each row is locked, so it exists and is updated, which counts 2. Anything else means that a row would be
+    // written that this transaction does not hold (H1).
+    let affected = 2 * plan.advances.len() as u64;
+    if requests.are_few() {
+        push(inner, &mut last, templates.requests.sql, &requests)?;
+        push(inner, &mut last, &ADVANCE_SHARDS, &advances)?;
+        let asserted = last.push(&ASSERT_AFFECTED, &[affected.into()]);
+        asserted
+            .map_err(|unexpected| Failure::unexpected(&inner.server, ASSERT_AFFECTED.name, &unexpected))?;
+        return Ok(last);
+    }
+    lease.send(&last).await.map_err(|failed| failed.failure)?;
+    put(inner, lease, &templates.requests, requests, Fill::Exact).await?;
+    let advanced = put(inner, lease, &templates.advance, advances, Fill::Padded).await?;
+    assert_affected(lease, ADVANCE_SHARDS.name, advanced, affected)?;
+    Ok(Trip::default())
+}
+
+/// Adds rows, if there are any, to what goes out as text.
+fn push(inner: &Inner, trip: &mut Trip, sql: &Sql, rows: &ValueRows) -> Result<(), Failure> {
+    if rows.sizes.is_empty() {
+        return Ok(());
+    }
+    let pushed = trip.push(sql, &rows.values);
+    pushed.map_err(|unexpected| Failure::unexpected(&inner.server, sql.name, &unexpected))
+}
+
+/// Deletes by key: no row of these is written as well, so it may be done before.
+async fn delete(lease: &mut Lease, plan: &Plan) -> Result<(), StoreError> {
     let objects = chunks(plan.objects.deletes.iter(), |keys, id: &ObjectId| keys.push(&[id.0]));
     let deletes: [(&Sql, Vec<Value>, usize); 4] = [
         (&DELETE_OBJECTS, objects, plan.objects.deletes.len()),
@@ -128,11 +181,7 @@ pub(super) async fn write(
             assert_affected(lease, sql.name, gone, expected as u64)?;
         }
     }
-    put(inner, lease, &templates.requests, request_rows(plan, nonce, now), Fill::Exact).await?;
-    // Each row is locked, so it exists and is updated, which counts 2. Anything else means that a row would be
-    // written that this transaction does not hold (H1).
-    let affected = put(inner, lease, &templates.advance, advance_rows(plan), Fill::Padded).await?;
-    assert_affected(lease, ADVANCE_SHARDS.name, affected, 2 * plan.advances.len() as u64)
+    Ok(())
 }
 
 fn edge_deletes(sql: &'static Sql, edges: &[EdgeKey]) -> (&'static Sql, Vec<Value>, usize) {

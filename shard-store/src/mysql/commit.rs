@@ -4,17 +4,19 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use mysql_async::{Row, Value};
 use tao_schema::ids::ShardId;
 use tao_schema::planted::{Bug, planted};
 
-use super::batch_read;
+use super::batch_read::{self, Loaded, ReadRow};
 use super::batch_write;
 use super::columns::{Columns, Unexpected};
-use super::connection::Lease;
+use super::connection::{CommitFailure, Lease};
 use super::error::{Failure, code};
 use super::recent::{catch_up, preload};
 use super::resolve::{Fate, resolve};
-use super::statements::{LOCK_SHARD_WAIT, LOCK_SHARDS_SKIP, STEPS};
+use super::statements::{LOCK_SHARD_WAIT, LOCK_SHARDS_SKIP, STEPS, Sql};
+use super::trip::Trip;
 use super::{Inner, recent};
 use crate::apply::{Admission, Lock, LockedShard, Locks, Plan, ReadSet, UnixMillis, Workspace, lock_set};
 use crate::store::{StoreError, StoreErrorKind};
@@ -25,15 +27,15 @@ use crate::write::{Batch, BatchResult, WriteUnit};
 pub struct PhaseTimes {
     /// Transactions that began.
     pub transactions: u64,
-    /// Waiting for a connection, and for the shard rows.
+    /// Waiting for a connection, and for the shard rows; with the rows touched, where those are few.
     pub lock: Duration,
     /// Reading request rows and the rows touched.
     pub read: Duration,
     /// Computing outcomes.
     pub plan: Duration,
-    /// Writing rows.
+    /// Writing rows, where those are many.
     pub write: Duration,
-    /// COMMIT.
+    /// Writing rows, where those are few, and COMMIT.
     pub commit: Duration,
 }
 
@@ -82,6 +84,8 @@ struct Held {
     locks: Locks,
     now: UnixMillis,
     any: bool,
+    /// Rows that were read behind the lock in the same round trip, and which those are.
+    seen: Option<(ReadSet, Vec<Loaded>)>,
 }
 
 /// See [`crate::ShardStore::commit`].
@@ -101,19 +105,26 @@ pub(super) async fn commit(inner: &Inner, batch: &Batch) -> Result<BatchResult, 
     inner.timings.lap(Phase::Lock, &mut clock);
 
     let nonce: u128 = rand::random();
-    let plan = match run(inner, &mut lease, units, &held, (nonce, &mut clock)).await {
-        Ok(plan) if plan.advances.is_empty() => {
+    let (plan, last) = match run(inner, &mut lease, units, held, (nonce, &mut clock)).await {
+        Ok((plan, _)) if plan.advances.is_empty() => {
             lease.roll_back().await;
             return Ok(plan.into_result());
         }
-        Ok(plan) => plan,
+        Ok(written) => written,
         Err(error) => {
             lease.roll_back().await;
             return Err(error);
         }
     };
     let first = plan.advances[0];
-    let sent = lease.commit().await;
+    let sent = match lease.commit_with(last).await {
+        Ok(()) => Ok(()),
+        Err(CommitFailure::InDoubt(failure)) => Err(failure),
+        Err(CommitFailure::Before(failure)) => {
+            lease.roll_back().await;
+            return Err(failure.error);
+        }
+    };
     finish(inner, lease, sent, (first.shard, first.new_seq, nonce)).await?;
     inner.timings.lap(Phase::Commit, &mut clock);
     remember(inner, &plan)?;
@@ -154,13 +165,13 @@ pub(super) async fn finish(
 async fn begin(inner: &Inner, units: &[WriteUnit]) -> Result<(Lease, Held), StoreError> {
     let shards: Vec<ShardId> = lock_set(units).into_iter().collect();
     let mut lease = inner.writers.get().await?;
-    let mut first = lock_seen(inner, &mut lease, &shards).await;
+    let mut first = lock_seen(inner, &mut lease, &shards, units).await;
     // Nothing was written yet, so a connection that died in its sleep is replaced.
     if lease.reused && first.as_ref().is_err_and(|failed| failed.lost) {
         inner.writers.forget_idle();
         drop(lease);
         lease = inner.writers.get_new().await?;
-        first = lock_seen(inner, &mut lease, &shards).await;
+        first = lock_seen(inner, &mut lease, &shards, units).await;
     }
     let held = match first {
         Ok(held) => held,
@@ -191,21 +202,68 @@ impl From<Failure> for BeginError {
     }
 }
 
-async fn lock_seen(inner: &Inner, lease: &mut Lease, shards: &[ShardId]) -> Result<Held, BeginError> {
+async fn lock_seen(
+    inner: &Inner,
+    lease: &mut Lease,
+    shards: &[ShardId],
+    units: &[WriteUnit],
+) -> Result<Held, BeginError> {
     preload(inner, lease, shards).await.map_err(|failed| match failed {
         recent::LoadError::Statement(failure) => failure.into(),
         recent::LoadError::Damaged(error) => BeginError { lost: false, error },
     })?;
+    if units.len() <= batch_read::FEW {
+        let guess = ReadSet::guess(units);
+        let reads = batch_read::by_key(&guess);
+        if !reads.is_empty() {
+            return lock_and_read(inner, lease, shards, guess, reads).await;
+        }
+    }
     let mut held = Held::default();
     for chunk in shards.chunks(STEPS[STEPS.len() - 1]) {
-        let (mut text, params) = inner.templates.lock_skip.of_shards(chunk);
-        if planted(Bug::BatchWaitsForRows) {
-            text = text.split(" SKIP ").next().unwrap_or(text);
-        }
-        let rows = lease.rows_of(LOCK_SHARDS_SKIP.name, text, params).await?;
-        let rows = inner.writers.read(&LOCK_SHARDS_SKIP, rows, shard_row)?;
-        held.add(inner, rows).map_err(|error| BeginError { lost: false, error })?;
+        let (text, params) = inner.templates.lock_skip.of_shards(chunk);
+        let rows = lease.rows_of(LOCK_SHARDS_SKIP.name, skip_or_wait(text), params).await?;
+        held.add_rows(inner, rows)?;
     }
+    Ok(held)
+}
+
+/// What locks the rows of a batch.
+fn skip_or_wait(text: &str) -> &str {
+    if planted(Bug::BatchWaitsForRows) {
+        return text.split(" SKIP ").next().unwrap_or(text);
+    }
+    text
+}
+
+/// Locks, then reads the rows that will most likely be asked for, in one round trip. Each statement has its own view,
+/// made when those before it are done: so a shard's rows are read under the lock of its row, if that was got at all.
+async fn lock_and_read(
+    inner: &Inner,
+    lease: &mut Lease,
+    shards: &[ShardId],
+    guess: ReadSet,
+    reads: Vec<(&'static Sql, Vec<Value>, ReadRow)>,
+) -> Result<Held, BeginError> {
+    let unexpected = |sql: &Sql| {
+        let (name, server) = (sql.name, &inner.server);
+        move |unexpected| Failure::unexpected(server, name, &unexpected)
+    };
+    let mut trip = Trip::default();
+    let numbers: Vec<Value> = shards.iter().map(|shard| shard.0.into()).collect();
+    let lock = skip_or_wait(LOCK_SHARDS_SKIP.body());
+    trip.push_text(LOCK_SHARDS_SKIP.name, lock, &numbers).map_err(unexpected(&LOCK_SHARDS_SKIP))?;
+    for (sql, values, _) in &reads {
+        trip.push(sql, values).map_err(unexpected(sql))?;
+    }
+    let mut answers = lease.send(&trip).await.map_err(|failed| failed.failure)?.into_iter();
+    let mut held = Held::default();
+    held.add_rows(inner, answers.next().unwrap_or_default())?;
+    let mut seen = Vec::new();
+    for ((sql, _, read), rows) in reads.into_iter().zip(answers) {
+        seen.extend(inner.writers.read(sql, rows, read)?);
+    }
+    held.seen = Some((guess, seen));
     Ok(held)
 }
 
@@ -254,6 +312,11 @@ fn shard_row(row: &mut Columns) -> Result<(LockedShard, UnixMillis, bool), Unexp
 }
 
 impl Held {
+    fn add_rows(&mut self, inner: &Inner, rows: Vec<Row>) -> Result<(), BeginError> {
+        let rows = inner.writers.read(&LOCK_SHARDS_SKIP, rows, shard_row)?;
+        self.add(inner, rows).map_err(|error| BeginError { lost: false, error })
+    }
+
     fn add(&mut self, inner: &Inner, rows: Vec<(LockedShard, UnixMillis, bool)>) -> Result<(), StoreError> {
         for (row, now, read_only) in rows {
             if read_only {
@@ -269,14 +332,15 @@ impl Held {
     }
 }
 
-/// Reads, plans and writes; everything but COMMIT. A plan without advances has written nothing.
+/// Reads, plans and writes; everything but what is answered to go with COMMIT. A plan without advances has written
+/// nothing.
 async fn run(
     inner: &Inner,
     lease: &mut Lease,
     units: &[WriteUnit],
-    held: &Held,
+    held: Held,
     (nonce, clock): (u128, &mut Instant),
-) -> Result<Plan, StoreError> {
+) -> Result<(Plan, Trip), StoreError> {
     // Whose requests are looked up: not those shards that are locked for the other side of a pair only. Those are
     // caught up when they are next asked about.
     let asked: BTreeSet<ShardId> = units.iter().map(|unit| unit.shard).collect();
@@ -287,17 +351,21 @@ async fn run(
     let admission = Admission::of(units, &held.locks, lookup);
     let set = ReadSet::of(units, &admission, &held.locks);
     let mut workspace = Workspace::new(&held.locks, &set, held.now);
-    if admission.any_proceeds() {
-        batch_read::read(lease, &set, &mut workspace).await?;
+    match held.seen {
+        Some((guess, rows)) if guess.covers(&set) => batch_read::load(&mut workspace, rows),
+        // Another row was got than was thought of, or there were too many: asked for now.
+        _ if admission.any_proceeds() => batch_read::read(lease, &set, &mut workspace).await?,
+        _ => {}
     }
     inner.timings.lap(Phase::Read, clock);
     let plan = workspace.run(units, admission);
     inner.timings.lap(Phase::Plan, clock);
-    if !plan.advances.is_empty() {
-        batch_write::write(inner, lease, &plan, nonce, held.now).await?;
-        inner.timings.lap(Phase::Write, clock);
+    if plan.advances.is_empty() {
+        return Ok((plan, Trip::default()));
     }
-    Ok(plan)
+    let last = batch_write::write(inner, lease, &plan, nonce, held.now).await?;
+    inner.timings.lap(Phase::Write, clock);
+    Ok((plan, last))
 }
 
 /// After a certain commit: the requests it answers from now on.

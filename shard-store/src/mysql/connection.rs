@@ -13,6 +13,7 @@ use super::columns::{Columns, Unexpected};
 use super::error::Failure;
 use super::options::Options;
 use super::statements::{COMMIT, ISOLATION, ROLLBACK, SESSION_READER, SESSION_WRITER, Sql};
+use super::trip::{Trip, TripFailure};
 use crate::store::{StoreError, StoreErrorKind};
 use tao_schema::planted::{Bug, planted};
 
@@ -54,6 +55,15 @@ pub(super) struct Lease {
     /// there must be no next one.
     broken: bool,
     _permit: OwnedSemaphorePermit,
+}
+
+/// Why a transaction did not end with an OK.
+#[derive(Debug)]
+pub(super) enum CommitFailure {
+    /// A statement before COMMIT failed: nothing is committed.
+    Before(Failure),
+    /// COMMIT may have been done (R4).
+    InDoubt(Failure),
 }
 
 impl Connections {
@@ -241,14 +251,37 @@ impl Lease {
         self.note(answer)
     }
 
+    /// Sends a trip; answers the rows of each of its statements.
+    pub(super) async fn send(&mut self, trip: &Trip) -> Result<Vec<Vec<Row>>, TripFailure> {
+        let answers = trip.send(&self.home, &mut self.conn).await;
+        self.broken |= answer_is_doubtful(answers.as_ref().err().map(|failed| &failed.failure));
+        answers
+    }
+
     fn note<T>(&mut self, answer: Result<T, Failure>) -> Result<T, Failure> {
-        self.broken |= answer.as_ref().is_err_and(|failure| !failure.connection_usable());
+        self.broken |= answer_is_doubtful(answer.as_ref().err());
         answer
     }
 
     /// Commits. An error says nothing about the outcome (R4).
     pub(super) async fn commit(&mut self) -> Result<(), Failure> {
         self.plain(COMMIT.name, COMMIT.body()).await
+    }
+
+    /// Runs the last statements of a transaction and commits, in one round trip.
+    pub(super) async fn commit_with(&mut self, mut last: Trip) -> Result<(), CommitFailure> {
+        let commit = last.len();
+        last.push(&COMMIT, &[])
+            .map_err(|unexpected| CommitFailure::Before(self.home.unexpected(COMMIT.name, unexpected.0)))?;
+        match self.send(&last).await {
+            Ok(_) => Ok(()),
+            // The server names the statement that failed, and has run none behind it: no COMMIT.
+            Err(failed) if failed.failure.code.is_some() && failed.at < commit => {
+                Err(CommitFailure::Before(failed.failure))
+            }
+            // An answer that did not come may be that of any statement: COMMIT is on its way with them all.
+            Err(failed) => Err(CommitFailure::InDoubt(failed.failure)),
+        }
     }
 
     /// Ends a transaction that failed or wrote nothing (R1), and gives the connection back. A broken one is closed, and
@@ -260,8 +293,19 @@ impl Lease {
     }
 }
 
+/// Whether a connection must not be used again after this failure.
+fn answer_is_doubtful(failure: Option<&Failure>) -> bool {
+    failure.is_some_and(|failure| !failure.connection_usable())
+}
+
 impl Connections {
-    async fn timed<T>(
+    /// An answer that is not what its statement asks for.
+    pub(super) fn unexpected(&self, name: &str, found: &'static str) -> Failure {
+        Failure::unexpected(&self.server, name, &Unexpected(found))
+    }
+
+    /// Waits for an answer as long as a statement may take.
+    pub(super) async fn timed<T>(
         &self,
         name: &'static str,
         statement: impl Future<Output = mysql_async::Result<T>>,

@@ -110,6 +110,7 @@ fn meaning(code: u16) -> (StoreErrorKind, &'static str) {
         }
         1064 | 1193 | 1305 | 1235 => (Incompatible, "the server does not understand the statement"),
         1153 | 1301 => (Rejected, "a packet larger than the server's max_allowed_packet"),
+        1690 => (Rejected, "a statement affected another number of rows than was planned"),
         1062 => (Rejected, "a row exists already that must not"),
         1264 | 1366 | 1406 | 1048 => (Rejected, "a value does not fit its column"),
         _ => (Rejected, "the server refused the statement"),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `connection` | bounded, timed connections; a doubtful one is closed |
 //! | `statements`, `templates` | the `.sql` files; texts of fixed sizes |
+//! | `trip` | several statements in one round trip |
 //! | `dialect`, `error` | where the servers differ; what their error codes mean |
 //! | `migrate` | tables and their versions |
 //! | `commit`, `batch_read`, `batch_write`, `resolve` | the transaction (R1-R4): lock, read, plan, write, commit; and when COMMIT gets no answer |
@@ -33,6 +34,7 @@ mod statements;
 mod templates;
 #[cfg(test)]
 mod tests;
+mod trip;
 
 use std::fmt;
 use std::sync::Arc;

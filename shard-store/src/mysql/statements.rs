@@ -47,6 +47,10 @@ statements! {
     LOCK_SHARD_WAIT = "commit/lock_shard_wait";
     SHARDS_AND_CLOCK = "commit/shards_and_clock";
     REQUESTS_BETWEEN = "commit/requests_between";
+    READ_OBJECT = "commit/read_object";
+    READ_EDGE_AND_COUNT = "commit/read_edge_and_count";
+    READ_OUTBOX_ROW = "commit/read_outbox_row";
+    READ_TOMBSTONE = "commit/read_tombstone";
     READ_OBJECTS = "commit/read_objects";
     READ_EDGES_AND_COUNTS = "commit/read_edges_and_counts";
     READ_OUTBOX_AND_TOMBSTONES = "commit/read_outbox_and_tombstones";
@@ -61,6 +65,7 @@ statements! {
     DELETE_EDGES = "commit/delete_edges";
     DELETE_TOMBSTONES = "commit/delete_tombstones";
     DELETE_OUTBOX = "commit/delete_outbox";
+    ASSERT_AFFECTED = "commit/assert_affected";
     OWN_REQUEST = "commit/own_request";
     COMMIT = "commit/commit";
     ROLLBACK = "commit/rollback";
@@ -159,15 +164,16 @@ pub(super) const STEPS: [usize; 18] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64,
 /// A statement with a part in braces, repeated: one text for each step.
 #[derive(Debug)]
 pub(super) struct Sized {
-    pub(super) name: &'static str,
+    /// As in the file, with the part in braces.
+    pub(super) sql: &'static Sql,
     texts: Vec<String>,
 }
 
 impl Sized {
     /// Makes all texts of a statement that has a part in braces.
-    pub(super) fn new(sql: &Sql) -> Self {
+    pub(super) fn new(sql: &'static Sql) -> Self {
         let texts = STEPS.iter().map(|step| repeat(sql.body(), *step)).collect();
-        Self { name: sql.name, texts }
+        Self { sql, texts }
     }
 
     /// The text for a number of repetitions, which is one of [`STEPS`].

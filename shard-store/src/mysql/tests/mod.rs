@@ -12,3 +12,4 @@ mod tail;
 mod tail_replica;
 mod tail_server;
 mod traps;
+mod trips;

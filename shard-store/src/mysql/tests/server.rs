@@ -8,7 +8,9 @@ use tao_schema::ids::{ObjectId, Seq, ShardId};
 use super::super::Options;
 use super::super::columns::JsonKeys;
 use super::super::dialect::{Dialect, Flavour};
-use super::super::statements::{DELETE_EDGES, DELETE_OBJECTS, LIST, OBJECTS, READ_OBJECTS, SCAN_EDGES, Sql};
+use super::super::statements::{
+    DELETE_EDGES, DELETE_OBJECTS, LIST, OBJECTS, READ_EDGE_AND_COUNT, READ_OBJECTS, SCAN_EDGES, Sql,
+};
 use super::support::{LIKES, commit, count, fleets, fresh, open, options, put, seq, session};
 use crate::fleet::Server;
 use crate::store::StoreErrorKind;
@@ -84,6 +86,11 @@ async fn statements_find_rows_by_key(server: &Server) {
     scan.push(10u32.into());
     let plan = explain(&mut conn, &dialect, SCAN_EDGES.body(), scan).await;
     check(&plan, "assoc", &["range"], "PRIMARY", "scan");
+
+    let one: Vec<Value> = vec![id1.into(), atype.into(), 2u64.into(), id1.into(), atype.into()];
+    let plan = explain(&mut conn, &dialect, READ_EDGE_AND_COUNT.body(), one).await;
+    check(&plan, "assoc", &["const"], "PRIMARY", "edge");
+    check(&plan, "assoc_count", &["const"], "PRIMARY", "count");
 
     let keys = |parts: &[u64]| {
         let mut keys = JsonKeys::new();

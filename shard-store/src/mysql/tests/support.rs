@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+use super::super::statements::COMMIT;
 use super::super::{MySqlStore, Options};
 use crate::fleet::{Fleet, FleetOptions, Server, test_servers};
 use crate::store::{ReadKey, Row, ShardStore, StoreError};
@@ -161,12 +162,14 @@ async fn relay(mut client: TcpStream, mut server: TcpStream, plan: Arc<Plan>) {
         tokio::select! {
             got = client.read(&mut up) => {
                 let Ok(length @ 1..) = got else { return };
-                // COM_QUERY "COMMIT": a small packet of its own, because the client waits for the answer before it.
-                if up[4..length.max(4)] == *b"\x03COMMIT" && plan.armed.swap(false, Ordering::SeqCst) {
+                // COM_QUERY, of COMMIT or of statements that end with it: one small packet, because the client waits for
+                // the answers to what it sent before.
+                let commits = up[4..length.max(4)].starts_with(b"\x03") && up[..length].ends_with(COMMIT.body().as_bytes());
+                if commits && plan.armed.swap(false, Ordering::SeqCst) {
                     if plan.pass_on.load(Ordering::SeqCst) {
                         server.write_all(&up[..length]).await.unwrap();
-                        // The server's answer proves that it has committed; nobody else gets to know.
-                        server.read_exact(&mut down[..1]).await.unwrap();
+                        // The last answer proves that the server has committed; nobody else gets to know.
+                        while !is_last(&packet(&mut server).await) {}
                     }
                     plan.lost.notify_one();
                     plan.may_close.notified().await;
@@ -180,4 +183,20 @@ async fn relay(mut client: TcpStream, mut server: TcpStream, plan: Arc<Plan>) {
             }
         }
     }
+}
+
+/// A packet without its head.
+async fn packet(server: &mut TcpStream) -> Vec<u8> {
+    let mut head = [0; 4];
+    server.read_exact(&mut head).await.unwrap();
+    let mut packet = vec![0; u32::from_le_bytes([head[0], head[1], head[2], 0]) as usize];
+    server.read_exact(&mut packet).await.unwrap();
+    packet
+}
+
+/// Whether no other statement's answer follows: all of them are OKs, with affected rows and ids of one byte each.
+fn is_last(packet: &[u8]) -> bool {
+    const MORE_RESULTS: u8 = 8;
+    assert_eq!(packet[0], 0, "not an OK: {packet:?}");
+    packet[3] & MORE_RESULTS == 0
 }

@@ -1,0 +1,1 @@
+SELECT id, negative, time, atype, state, nonce, data FROM literal WHERE id = ?
