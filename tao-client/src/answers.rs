@@ -39,7 +39,8 @@ pub struct NamedFields {
     schema: Arc<GraphSchema>,
     of: TypeOf,
     encoded: EncodedFields,
-    decoded: OnceLock<Result<Fields>>,
+    /// Apart, because most objects are moved before they are looked at, if they are.
+    decoded: OnceLock<Box<Result<Fields>>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -281,7 +282,8 @@ impl NamedFields {
     }
 
     fn decoded(&self) -> Result<&Fields> {
-        self.decoded.get_or_init(|| self.encoded.decode()).as_ref().map_err(Error::clone)
+        let decoded = self.decoded.get_or_init(|| Box::new(self.encoded.decode()));
+        (**decoded).as_ref().map_err(Error::clone)
     }
 
     fn defs(&self) -> Option<&FieldDefs> {

@@ -1,5 +1,7 @@
 //! The client: one handle for everything, cheap to clone.
 
+mod reads;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -100,8 +102,8 @@ impl Client {
         self.settle(answer, &mut sent)
     }
 
-    /// Sends independent requests, those for one node together. Outcomes are in the order of the requests.
-    pub(crate) async fn run_all(
+    /// Sends independent writes, those for one node together. Outcomes are in the order of the requests.
+    pub(crate) async fn run_writes(
         &self,
         context: &Context,
         requests: impl ExactSizeIterator<Item = (Result<Request>, CallOptions)>,
@@ -198,6 +200,11 @@ impl Client {
     /// after the recorded end demands all of it.
     fn settle(&self, answer: Answer, sent: &mut Sent) -> Result<Reply> {
         let reply = answer.and_then(understand).map_err(|error| self.explain_loss(error, sent.shard));
+        self.noted(reply, sent)
+    }
+
+    /// Notes a reply, and hands it on.
+    fn noted(&self, reply: Result<Reply>, sent: &mut Sent) -> Result<Reply> {
         self.note(&reply, sent);
         if let Some(recording) = &mut sent.recording {
             recording.end(match &reply {

@@ -1,5 +1,7 @@
 //! The way of a request: choose a node, ask, judge the answer, try again.
 
+mod reads;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,8 +17,9 @@ use tokio::time::Instant;
 
 use crate::budget::RetryBudget;
 use crate::cluster::{Cluster, Node};
-use crate::connection::MAX_GROUP;
 use crate::retry::{Attempts, Verdict};
+
+pub(crate) use self::reads::{Departures, Member, More, ReadGroup, Times};
 
 /// What a flight brings home.
 pub(crate) type Answer = Result<Landed>;
@@ -59,11 +62,9 @@ pub(crate) enum Landed {
     Other(Box<proto::reply::Result>),
 }
 
-/// First attempts of one call to one node.
+/// First attempts of writes to one node.
 struct Group {
     node: Arc<Node>,
-    /// Of reads, which are awaited together: their stream, and until when. `None`: writes, each on its own.
-    reads: Option<(usize, Instant)>,
     members: Vec<(usize, Flight)>,
 }
 
@@ -89,8 +90,8 @@ impl Core {
         self.go_on(flight, now).await
     }
 
-    /// Makes the first attempts grouped by node, so that they share frames and reads are awaited together; what must be
-    /// tried again goes on alone. Answers are in the order of `flights`.
+    /// Makes the first attempts of writes grouped by node, so that they share frames; what must be tried again goes on alone.
+    /// Answers are in the order of `flights`.
     pub(crate) async fn fly_all(
         &self,
         flights: impl ExactSizeIterator<Item = Result<Flight>>,
@@ -115,9 +116,11 @@ impl Core {
     ) -> Vec<Group> {
         let routes = self.cluster.routes();
         let mut groups: Vec<Group> = Vec::new();
-        let expected = flights.len().min(MAX_GROUP);
         for (at, flight) in flights.enumerate() {
             let chosen = flight.and_then(|flight| {
+                if matches!(flight.what, Outgoing::Read(_)) {
+                    return Err(Error::internal("a read among writes"));
+                }
                 self.budget.pay_in();
                 Ok((routes.choose(flight.shard, &[], now)?, flight))
             });
@@ -129,49 +132,20 @@ impl Core {
                     continue;
                 }
             };
-            let reads = match &flight.what {
-                Outgoing::Read(_) => Some((node.connection.lane_of(flight.shard), flight.until(now))),
-                Outgoing::Write(_) => None,
-            };
-            let limit = if reads.is_some() { node.connection.group_limit() } else { usize::MAX };
-            // The newest of a kind is the one that has room.
-            let mut open = groups.iter_mut().rev();
-            match open.find(|group| Arc::ptr_eq(&group.node, node) && group.reads == reads) {
-                Some(group) if group.members.len() < limit => group.members.push((at, flight)),
-                _ => {
-                    let mut members = Vec::with_capacity(expected);
-                    members.push((at, flight));
-                    groups.push(Group { node: node.clone(), reads, members });
-                }
+            match groups.iter_mut().rev().find(|group| Arc::ptr_eq(&group.node, node)) {
+                Some(group) => group.members.push((at, flight)),
+                None => groups.push(Group { node: node.clone(), members: vec![(at, flight)] }),
             }
         }
         groups
     }
 
     async fn fly_group(&self, group: Group, now: Instant) -> Vec<(usize, Answer)> {
-        let Group { node, reads, members } = group;
-        match reads {
-            Some((lane, until)) => {
-                let requests = members.iter().filter_map(|(_, flight)| flight.read());
-                match node.connection.read_group(lane, requests, now, until).await {
-                    Ok(answers) => {
-                        let outcomes = answers.into_outcomes().map(|outcome| outcome.map(Landed::Read));
-                        self.judge_all(&node, members, outcomes, now).await
-                    }
-                    Err(error) => {
-                        let outcomes = std::iter::repeat_with(|| Err(error.clone()));
-                        self.judge_all(&node, members, outcomes, now).await
-                    }
-                }
-            }
-            None => {
-                let writes =
-                    members.iter().filter_map(|(_, flight)| Some((flight.write(now)?, flight.until(now))));
-                let outcomes = node.connection.call_many_raw(writes.collect()).await.into_iter();
-                let outcomes = outcomes.map(|outcome| outcome.map(|reply| Landed::Other(Box::new(reply))));
-                self.judge_all(&node, members, outcomes, now).await
-            }
-        }
+        let Group { node, members } = group;
+        let writes = members.iter().filter_map(|(_, flight)| Some((flight.write(now)?, flight.until(now))));
+        let outcomes = node.connection.call_many_raw(writes.collect()).await.into_iter();
+        let outcomes = outcomes.map(|outcome| outcome.map(|reply| Landed::Other(Box::new(reply))));
+        self.judge_all(&node, members, outcomes, now).await
     }
 
     /// Judges first attempts that began at `began`, and goes on with those that need it.
@@ -205,7 +179,7 @@ impl Core {
             let Attempt { node, until } = flight.attempt(&self.cluster, now)?;
             let outcome = match &flight.what {
                 Outgoing::Read(request) => {
-                    node.connection.read_raw(request, now, until).await.map(Landed::Read)
+                    node.connection.read_raw(request.into(), now, until).await.map(Landed::Read)
                 }
                 Outgoing::Write(write) => {
                     let op = write.op(&flight.attempts, now);
@@ -320,13 +294,6 @@ impl Flight {
     /// Until when an attempt that begins now may take.
     fn until(&self, now: Instant) -> Instant {
         self.deadline.min(now + self.patience)
-    }
-
-    const fn read(&self) -> Option<&ReadRequest> {
-        match &self.what {
-            Outgoing::Read(request) => Some(request),
-            Outgoing::Write(_) => None,
-        }
     }
 
     fn write(&self, now: Instant) -> Option<proto::request::Op> {

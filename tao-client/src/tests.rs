@@ -323,11 +323,17 @@ async fn a_batch_outlives_a_node() {
     let cluster = graph_cluster(2);
     let client = cluster.client().await.unwrap();
     cluster.network.kill(&format!("f{}:1", owner(&client)));
-    let mut batch = client.batch();
-    for shard in 0..64 {
-        batch.add(client.object_add("post").on_shard(ShardId(shard)));
-    }
-    assert!(batch.send().await.iter().all(Result::is_ok));
+    // From a task, which any thread may run.
+    let sent = tokio::spawn(async move {
+        let mut batch = client.batch();
+        for shard in 0..64 {
+            batch.add(client.object_add("post").on_shard(ShardId(shard)));
+            batch.add(client.object_get(ObjectId::new(ShardId(shard), 1)));
+        }
+        batch.send().await
+    });
+    let replies = sent.await.unwrap();
+    assert!(replies.len() == 128 && replies.iter().all(Result::is_ok));
 }
 
 #[tokio::test(start_paused = true)]

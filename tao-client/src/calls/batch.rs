@@ -1,11 +1,15 @@
 //! Batches: independent calls sent together.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tao_schema::Result;
+use futures_util::future::join;
+use tao_schema::graph_schema::GraphSchema;
 use tao_schema::limits::MAX_FRAME_OPS;
+use tao_schema::ops::{Answer, ReadOp};
+use tao_schema::{Error, Result};
 
-use super::{Call, CallOptions, Context, Operation, Reply, Request};
+use super::{Call, CallOptions, Context, Operation, Reply, Request, mismatch};
 use crate::answers::{AssocList, Count, Object, ObjectAdded, Written};
 use crate::client::Client;
 
@@ -14,9 +18,27 @@ use crate::client::Client;
 pub struct Batch<'a> {
     client: &'a Client,
     context: Context,
-    calls: Vec<(Result<Request>, CallOptions)>,
-    outputs: Vec<Box<MakeOutput>>,
+    calls: Vec<Planned>,
+    others: Vec<Other>,
     timeout: Option<Duration>,
+}
+
+/// Calls that there is room for at first.
+const ROOM: usize = 32;
+
+/// A call that waits to be sent.
+enum Planned {
+    /// Small, because batches are mostly of these, with options that few have.
+    Read(ReadOp, Option<Box<CallOptions>>),
+    /// The next of [`Batch::others`].
+    Other,
+}
+
+/// A write, or a call that contradicts the schema.
+struct Other {
+    request: Result<Request>,
+    options: CallOptions,
+    output: Box<MakeOutput>,
 }
 
 type MakeOutput = dyn FnOnce(Reply, &Context) -> Result<BatchReply> + Send;
@@ -57,7 +79,7 @@ impl Client {
     /// ```
     pub fn batch(&self) -> Batch<'_> {
         let context = self.context();
-        Batch { client: self, context, calls: Vec::new(), outputs: Vec::new(), timeout: None }
+        Batch { client: self, context, calls: Vec::with_capacity(ROOM), others: Vec::new(), timeout: None }
     }
 }
 
@@ -68,17 +90,21 @@ impl Batch<'_> {
         Op: Operation,
         Op::Asked: 'static,
     {
-        match call.op.prepare(&self.context) {
-            Ok((request, asked)) => {
-                self.calls.push((Ok(request), call.options));
-                self.outputs
-                    .push(Box::new(move |reply, context| Ok(Op::output(reply, &asked, context)?.into())));
+        let (request, asked) = match call.op.prepare(&self.context) {
+            Ok((Request::Read(op), _)) => {
+                let options = call.options.is_some().then(|| Box::new(call.options));
+                self.calls.push(Planned::Read(op, options));
+                return;
             }
-            Err(error) => {
-                self.calls.push((Err(error), call.options));
-                self.outputs.push(Box::new(|_, _| Err(super::mismatch("a call that was not sent"))));
-            }
-        }
+            Ok((request, asked)) => (Ok(request), Some(asked)),
+            Err(error) => (Err(error), None),
+        };
+        let output: Box<MakeOutput> = Box::new(move |reply, context| match asked {
+            Some(asked) => Ok(Op::output(reply, &asked, context)?.into()),
+            None => Err(mismatch("a call that was not sent")),
+        });
+        self.calls.push(Planned::Other);
+        self.others.push(Other { request, options: call.options, output });
     }
 
     /// Longest wait for each call that does not say otherwise.
@@ -100,21 +126,91 @@ impl Batch<'_> {
     /// Sends all calls, [`MAX_FRAME_OPS`] at a time; the timeouts of the next ones start when those are answered. The
     /// outcomes are in the order in which the calls were added; for errors see [`Call::send`].
     pub async fn send(self) -> Vec<Result<BatchReply>> {
-        let mut replies = Vec::with_capacity(self.calls.len());
-        let mut outputs = self.outputs.into_iter();
-        let mut calls = self.calls.into_iter();
-        let timeout = self.timeout;
-        while calls.len() > 0 {
-            let wave = calls.by_ref().take(MAX_FRAME_OPS).map(|(request, mut options)| {
-                options.timeout = options.timeout.or(timeout);
-                (request, options)
-            });
-            let answers = self.client.run_all(&self.context, wave).await;
-            for (answer, output) in answers.zip(outputs.by_ref()) {
-                replies.push(answer.and_then(|reply| output(reply, &self.context)));
+        let mut replies = Vec::new();
+        let mut others = self.others.into_iter();
+        for wave in self.calls.chunks(MAX_FRAME_OPS) {
+            let number = wave.iter().filter(|planned| matches!(planned, Planned::Other)).count();
+            let others = others.by_ref().take(number).collect();
+            let answers = send_wave(self.client, &self.context, wave, others, self.timeout).await;
+            if replies.is_empty() {
+                replies = answers;
+            } else {
+                replies.extend(answers);
             }
         }
         replies
+    }
+}
+
+/// Sends calls together. Outcomes are in their order.
+async fn send_wave(
+    client: &Client,
+    context: &Context,
+    wave: &[Planned],
+    others: Vec<Other>,
+    timeout: Option<Duration>,
+) -> Vec<Result<BatchReply>> {
+    let (all, number) = (wave.len(), wave.len() - others.len());
+    let reads = client.run_reads(context, wave.iter().filter_map(Planned::read), number, timeout);
+    if number == all {
+        return reads.await;
+    }
+    let (reads, others) = join(reads, send_others(client, context, others, timeout)).await;
+    let (mut reads, mut others) = (reads.into_iter(), others.into_iter());
+    let lost = || Err(Error::internal("a call of the batch was lost"));
+    let next = |planned: &Planned| match planned {
+        Planned::Read(..) => reads.next(),
+        Planned::Other => others.next(),
+    };
+    wave.iter().map(next).map(|answer| answer.unwrap_or_else(lost)).collect()
+}
+
+async fn send_others(
+    client: &Client,
+    context: &Context,
+    others: Vec<Other>,
+    timeout: Option<Duration>,
+) -> Vec<Result<BatchReply>> {
+    let mut outputs = Vec::with_capacity(others.len());
+    let requests = others.into_iter().map(|other| {
+        let Other { request, mut options, output } = other;
+        outputs.push(output);
+        options.timeout = options.timeout.or(timeout);
+        (request, options)
+    });
+    let answers: Vec<Result<Reply>> = client.run_writes(context, requests).await.collect();
+    let outputs = answers.into_iter().zip(outputs);
+    outputs.map(|(answer, output)| answer.and_then(|reply| output(reply, context))).collect()
+}
+
+impl Planned {
+    fn read(&self) -> Option<(&ReadOp, Option<&CallOptions>)> {
+        match self {
+            Self::Read(op, options) => Some((op, options.as_deref())),
+            Self::Other => None,
+        }
+    }
+}
+
+impl BatchReply {
+    /// The answer to a read.
+    #[inline]
+    pub(crate) fn of_read(op: &ReadOp, answer: Answer, schema: &Arc<GraphSchema>) -> Result<Self> {
+        match (op, answer) {
+            (ReadOp::ObjectGet(_), Answer::Object(object)) => {
+                Ok(Self::Object(object.map(|(id, row)| Object::new(id, row, schema))))
+            }
+            (
+                ReadOp::AssocGet { list, .. }
+                | ReadOp::AssocRange { list, .. }
+                | ReadOp::AssocTimeRange { list, .. },
+                Answer::Edges { edges, version },
+            ) => Ok(Self::List(AssocList::new(*list, edges, version, schema))),
+            (ReadOp::AssocCount(_), Answer::Count { count, version }) => {
+                Ok(Self::Count(Count { count, version }))
+            }
+            (op, _) => Err(mismatch(op.name())),
+        }
     }
 }
 

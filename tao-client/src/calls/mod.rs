@@ -108,7 +108,16 @@ pub trait HasExpected {
     fn expected(&mut self) -> &mut Option<Seq>;
 }
 
+impl CallOptions {
+    /// Whether anything is asked for.
+    #[inline]
+    const fn is_some(&self) -> bool {
+        self.timeout.is_some() || self.at_least.is_some() || self.freshness.is_some() || self.explain
+    }
+}
+
 impl<'a, Op> Call<'a, Op> {
+    #[inline]
     pub(crate) fn new(client: &'a Client, op: Op) -> Self {
         Self { client, op, options: CallOptions::default() }
     }

@@ -57,6 +57,7 @@ impl Client {
     /// # Ok(())
     /// # });
     /// ```
+    #[inline]
     pub fn object_get(&self, id: ObjectId) -> Call<'_, ObjectGet> {
         Call::new(self, ObjectGet(id))
     }
@@ -131,6 +132,7 @@ impl<'a> Call<'a, ObjectUpdate<'a>> {
 impl Prepare for ObjectGet {
     type Asked = ();
 
+    #[inline]
     fn prepare(self, _: &Context) -> Result<(Request, ())> {
         Ok((Request::Read(ReadOp::ObjectGet(self.0)), ()))
     }

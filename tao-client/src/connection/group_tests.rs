@@ -12,7 +12,7 @@ use tao_schema::ids::{AssocType, Epoch, ListKey, ObjectId, Position, Seq, ShardI
 use tao_schema::limits::MAX_FRAME_OPS;
 use tao_schema::ops::{Answer, ReadOp, ReadReply, ReadRequest};
 use tao_schema::wire::envelope::{Incoming, RequestOp, encode_reply};
-use tao_schema::wire::frames::{put_read_reply, put_reply, replies, requests};
+use tao_schema::wire::frames::{ReplyRef, put_read_reply, put_reply, replies, requests};
 use tao_schema::wire::proto;
 use tao_schema::{Error, ErrorCode};
 use tokio::sync::oneshot;
@@ -49,8 +49,8 @@ fn counted(count: u64) -> proto::reply::Result {
 }
 
 /// The counts of a group, or the codes of its errors.
-fn told(outcomes: impl Iterator<Item = Outcome>) -> Vec<Result<u64, ErrorCode>> {
-    let read = outcomes.map(|outcome| match outcome.and_then(|reply| reply.read()) {
+fn told(replies: impl Iterator<Item = tao_schema::Result<ReadReply>>) -> Vec<Result<u64, ErrorCode>> {
+    let read = replies.map(|reply| match reply {
         Ok(ReadReply { answer: Answer::Count { count, .. }, .. }) => Ok(count),
         Ok(other) => panic!("not a count: {other:?}"),
         Err(error) => Err(error.code),
@@ -73,8 +73,10 @@ async fn group(
 ) -> Vec<Result<u64, ErrorCode>> {
     let reads: Vec<_> = lists.map(count).collect();
     let now = Instant::now();
-    let answers = connection.read_group(0, reads.iter(), now, now + Duration::from_millis(millis)).await;
-    told(answers.unwrap().into_outcomes())
+    let answers = connection
+        .read_group(0, reads.iter().map(Into::into), now, now + Duration::from_millis(millis))
+        .await;
+    told(answers.unwrap().outcomes().map(|reply| reply.and_then(ReplyRef::read)))
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,12 +183,10 @@ enum Told {
 impl Told {
     fn now(&mut self) -> Option<Vec<Result<u64, ErrorCode>>> {
         match self {
-            Self::One(receiver) => {
-                received(receiver.try_recv()).map(|outcome| told(std::iter::once(outcome)))
-            }
-            Self::Group(receiver) => {
-                received(receiver.try_recv()).map(|answers| told(answers.into_outcomes()))
-            }
+            Self::One(receiver) => received(receiver.try_recv())
+                .map(|outcome| told(std::iter::once(outcome.and_then(|reply| reply.read())))),
+            Self::Group(receiver) => received(receiver.try_recv())
+                .map(|answers| told(answers.outcomes().map(|reply| reply.and_then(ReplyRef::read)))),
         }
     }
 }
@@ -212,13 +212,16 @@ impl Walker {
                 self.state.enqueue(proto::request::Op::Read(asked[0].clone().into()), deadline, sender)
             } else {
                 let caller = |_| slots::Caller::One(sender);
-                self.state.enqueue_reads(asked.iter(), deadline, self.now, caller)
+                self.state.enqueue_reads(asked.iter().map(Into::into), deadline, self.now, caller)
             };
             (id, Told::One(receiver))
         } else {
             let (sender, receiver) = oneshot::channel();
             let caller = |number| slots::Caller::group(sender, number);
-            (self.state.enqueue_reads(asked.iter(), deadline, self.now, caller), Told::Group(receiver))
+            (
+                self.state.enqueue_reads(asked.iter().map(Into::into), deadline, self.now, caller),
+                Told::Group(receiver),
+            )
         };
         match id {
             Ok(id) => {

@@ -25,15 +25,16 @@ use std::time::Duration;
 
 use tao_schema::ids::ShardId;
 use tao_schema::ops::{ReadReply, ReadRequest};
+use tao_schema::wire::frames::ReadRequestRef;
 use tao_schema::wire::proto;
 use tao_schema::{Error, ErrorCode, Result};
 use tokio::time::Instant;
 
 pub use dial::{Dialer, Dialing, Io, dial};
 use lane::{Lane, Ticket};
-use slots::{Answers, Caller, Outcome};
+use slots::{Caller, Outcome};
 
-pub(crate) use slots::MAX_GROUP;
+pub(crate) use slots::{Answers, MAX_GROUP};
 
 /// Which service the stream speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -157,7 +158,7 @@ impl Connection {
     /// # Errors
     /// As there, and `Corrupt` if the reply is none to a read.
     pub async fn read(&self, request: &ReadRequest, deadline: Instant) -> Result<ReadReply> {
-        self.read_raw(request, Instant::now(), deadline).await?.read()
+        self.read_raw(request.into(), Instant::now(), deadline).await?.read()
     }
 
     /// Sends many independent requests, each with its deadline, in as few frames as they fit in. Outcomes are in the
@@ -198,7 +199,12 @@ impl Connection {
     }
 
     /// As [`Connection::call_raw`], of a read. The reply is not decoded yet.
-    pub(crate) async fn read_raw(&self, request: &ReadRequest, now: Instant, deadline: Instant) -> Outcome {
+    pub(crate) async fn read_raw(
+        &self,
+        request: ReadRequestRef<'_>,
+        now: Instant,
+        deadline: Instant,
+    ) -> Outcome {
         let lane = &self.lanes[self.lane_of(request.op.shard())];
         let ticket = lane.submit(deadline, |state, sender| {
             let caller = |_| Caller::One(sender);
@@ -212,7 +218,7 @@ impl Connection {
     pub(crate) async fn read_group<'r>(
         &self,
         lane: usize,
-        reads: impl Iterator<Item = &'r ReadRequest>,
+        reads: impl Iterator<Item = ReadRequestRef<'r>>,
         now: Instant,
         deadline: Instant,
     ) -> Result<Answers> {

@@ -4,7 +4,8 @@
 //! request is `generation << 22 | index << 16 | slot`: the index is its place in the group, the generation makes the id
 //! unique for the life of the connection.
 
-use tao_schema::wire::frames::RawReply;
+use bytes::Bytes;
+use tao_schema::wire::frames::{RawReply, ReplyAt, ReplyRef};
 use tao_schema::{Error, ErrorCode, Result};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -24,10 +25,25 @@ pub(super) type Deliveries = Vec<Delivery>;
 /// What the caller of a group gets.
 #[derive(Debug)]
 pub(crate) struct Answers {
-    /// In the order of the reads.
-    replies: Vec<Option<RawReply>>,
+    replies: GroupReplies,
     /// Why some have no reply.
     why: Option<Error>,
+}
+
+/// The replies to a group so far. They stay in their frames, each of which is held once.
+#[derive(Debug)]
+pub(super) struct GroupReplies {
+    /// Frames, with the bytes of each that are the group's.
+    frames: Vec<(Bytes, usize)>,
+    /// In the order of the reads.
+    places: Vec<Option<Place>>,
+}
+
+/// Where a reply is: the frame's number, and its place there.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    frame: u32,
+    at: ReplyAt,
 }
 
 /// See [`Deliveries`].
@@ -60,7 +76,7 @@ pub(super) struct Waiter {
 /// How a caller is told.
 pub(super) enum Caller {
     One(oneshot::Sender<Outcome>),
-    Group(oneshot::Sender<Answers>, Vec<Option<RawReply>>),
+    Group(oneshot::Sender<Answers>, GroupReplies),
 }
 
 /// The id of the request at place `index` of the group that begins with `id`.
@@ -138,14 +154,19 @@ impl Slots {
     /// Gives a reply to whom it belongs, and a caller who has all of his to `deliveries`. Tells the ordinal of the sending
     /// of its request; `None`: nobody waits for it (any more), or it was not asked.
     #[inline]
-    pub(super) fn answer(&mut self, reply: RawReply, deliveries: &mut Deliveries) -> Option<u64> {
-        let (slot, index) = (slot_of(reply.id), index_of(reply.id));
+    pub(super) fn answer(
+        &mut self,
+        id: u64,
+        frame: &Bytes,
+        at: ReplyAt,
+        deliveries: &mut Deliveries,
+    ) -> Option<u64> {
+        let (slot, index) = (slot_of(id), index_of(id));
         let holder = self.slots.get_mut(slot)?;
-        let waiter = holder.as_mut().filter(|waiter| id_at(waiter.id, index) == reply.id)?;
+        let waiter = holder.as_mut().filter(|waiter| id_at(waiter.id, index) == id)?;
         let ordinal = waiter.sent? + index as u64;
         if let Caller::Group(_, replies) = &mut waiter.caller {
-            let place = replies.get_mut(index).filter(|place| place.is_none())?;
-            *place = Some(reply);
+            replies.take(index, frame, at)?;
             waiter.left -= 1;
             if waiter.left > 0 {
                 return Some(ordinal);
@@ -160,7 +181,7 @@ impl Slots {
             let waiter = holder.take()?;
             self.free.push(slot as u16);
             if let Caller::One(sender) = waiter.caller {
-                deliveries.push(Delivery::One(sender, Ok(reply)));
+                deliveries.push(Delivery::One(sender, Ok(RawReply::new(id, frame, at))));
             }
         }
         Some(ordinal)
@@ -172,7 +193,7 @@ impl Waiter {
     pub(super) const fn new(id: u64, deadline: Instant, writes: bool, caller: Caller) -> Self {
         let left = match &caller {
             Caller::One(_) => 1,
-            Caller::Group(_, replies) => replies.len(),
+            Caller::Group(_, replies) => replies.places.len(),
         };
         Self { id, deadline, writes, sent: None, left, caller }
     }
@@ -198,7 +219,23 @@ impl Waiter {
 impl Caller {
     /// Of a group of so many reads.
     pub(super) fn group(sender: oneshot::Sender<Answers>, reads: usize) -> Self {
-        Self::Group(sender, vec![None; reads])
+        Self::Group(sender, GroupReplies { frames: Vec::new(), places: vec![None; reads] })
+    }
+}
+
+impl GroupReplies {
+    /// Notes where the reply to a read is; `None`: it has one, or there is no such read.
+    #[inline]
+    fn take(&mut self, index: usize, frame: &Bytes, at: ReplyAt) -> Option<()> {
+        let place = self.places.get_mut(index).filter(|place| place.is_none())?;
+        match self.frames.last_mut() {
+            // While it is held, no other frame can lie there.
+            Some((held, share)) if held.as_ptr() == frame.as_ptr() => *share += at.size(),
+            _ => self.frames.push((frame.clone(), at.size())),
+        }
+        // At most a frame for each of `MAX_GROUP` reads.
+        *place = Some(Place { frame: self.frames.len() as u32 - 1, at });
+        Some(())
     }
 }
 
@@ -214,9 +251,15 @@ impl Delivery {
 
 impl Answers {
     /// One outcome for each read, in their order.
-    pub(crate) fn into_outcomes(self) -> impl Iterator<Item = Outcome> {
-        let why = self.why;
-        self.replies.into_iter().map(move |reply| reply.ok_or_else(|| why.clone().unwrap_or_else(lost)))
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = Result<ReplyRef<'_>>> {
+        self.replies.places.iter().map(|place| {
+            place
+                .and_then(|place| {
+                    let (frame, share) = self.replies.frames.get(place.frame as usize)?;
+                    Some(ReplyRef::new(frame, place.at, *share))
+                })
+                .ok_or_else(|| self.why.clone().unwrap_or_else(lost))
+        })
     }
 }
 

@@ -10,8 +10,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
 use tao_schema::limits::{MAX_FRAME_OPS, MAX_MESSAGE_BYTES};
-use tao_schema::ops::ReadRequest;
-use tao_schema::wire::frames::{Replies, put_read, put_request};
+use tao_schema::wire::frames::{ReadRequestRef, Replies, ReplyRef, put_read, put_request};
 use tao_schema::wire::proto;
 use tao_schema::{Error, ErrorCode, Result};
 use tokio::sync::oneshot;
@@ -138,7 +137,7 @@ impl State {
     /// `Overloaded` if the queue has no room for all, `InvalidArgument` if they fit in no frame.
     pub(super) fn enqueue_reads<'r>(
         &mut self,
-        reads: impl Iterator<Item = &'r ReadRequest>,
+        reads: impl Iterator<Item = ReadRequestRef<'r>>,
         deadline: Instant,
         now: Instant,
         caller: impl FnOnce(usize) -> Caller,
@@ -263,12 +262,13 @@ impl State {
     }
 
     /// Matches a frame of replies with their waiters. Replies that nobody waits for are dropped.
-    pub(super) fn complete(&mut self, replies: Replies, deliveries: &mut Deliveries) {
+    pub(super) fn complete(&mut self, mut replies: Replies, deliveries: &mut Deliveries) {
         self.failures = 0;
-        for reply in replies {
+        while let Some((id, at)) = replies.next_at() {
             let limited = !self.queue.is_empty() || self.in_flight >= self.window.size();
-            let code = reply.error_code();
-            let Some(ordinal) = self.slots.answer(reply, deliveries) else { continue };
+            let frame = replies.frame();
+            let code = ReplyRef::new(frame, at, 0).error_code();
+            let Some(ordinal) = self.slots.answer(id, frame, at, deliveries) else { continue };
             self.in_flight -= 1;
             match code {
                 Some(code) if congested(code) => self.window.on_congestion(ordinal, self.sent),

@@ -7,30 +7,29 @@ use prost::Message;
 use prost::encoding::encoded_len_varint;
 
 use super::ENTRY;
-use super::cursor::{Cursor, delimited_len, fixed64_len, put_fixed64, put_head, put_varint, varint_len};
+use super::cursor::{Cursor, put_head, put_varint, varint_len};
 use crate::error::{Error, Result};
 use crate::ids::{AssocType, Epoch, ListKey, ObjectId, Position, PrimaryTime, Seq, ShardId, Time};
 use crate::limits::{MAX_DEADLINE, MAX_FRAME_OPS, MAX_ID2_SET};
 use crate::ops::{Demand, Freshness, ReadOp, ReadRequest};
-use crate::planted::{Bug, planted};
-use crate::wire::envelope::{Incoming, RequestOp, decode_request, encode_request};
+use crate::wire::envelope::{Incoming, RequestOp, decode_request};
 use crate::wire::proto;
 
-const ID: u8 = 0x08;
-const DEADLINE: u8 = 0x10;
-const READ: u8 = 0x1a;
+pub(super) const ID: u8 = 0x08;
+pub(super) const DEADLINE: u8 = 0x10;
+pub(super) const READ: u8 = 0x1a;
 
-const OBJECT_GET: u8 = 0x0a;
+pub(super) const OBJECT_GET: u8 = 0x0a;
 const ASSOC_GET: u8 = 0x12;
-const ASSOC_COUNT: u8 = 0x1a;
-const ASSOC_RANGE: u8 = 0x22;
-const ASSOC_TIME_RANGE: u8 = 0x2a;
+pub(super) const ASSOC_COUNT: u8 = 0x1a;
+pub(super) const ASSOC_RANGE: u8 = 0x22;
+pub(super) const ASSOC_TIME_RANGE: u8 = 0x2a;
 const NOT_BEFORE: u8 = 0x50;
 const WITHIN: u8 = 0x58;
-const AT_LEAST: u8 = 0x72;
+pub(super) const AT_LEAST: u8 = 0x72;
 
-const ID1: u8 = 0x09;
-const ATYPE: u8 = 0x10;
+pub(super) const ID1: u8 = 0x09;
+pub(super) const ATYPE: u8 = 0x10;
 
 /// The requests of a frame, one after the other.
 pub struct Requests<'a> {
@@ -226,96 +225,10 @@ pub(super) fn put_position(frame: &mut BytesMut, key: u8, position: Position) {
     put_varint(frame, 0x18, position.seq.0);
 }
 
-/// Appends a read to a frame. `deadline_ms`: how long the caller still waits; 0: the server's default.
-#[inline]
-pub fn put_read(frame: &mut BytesMut, id: u64, deadline_ms: u32, read: &ReadRequest) {
-    let usual = read.demand.lineage.is_empty()
-        && matches!(read.demand.freshness, Freshness::Any)
-        && read.demand.not_before.is_none()
-        && !read.explain
-        && !read.forwarded
-        && !matches!(read.op, ReadOp::AssocGet { .. })
-        && !planted(Bug::LineageLostOnWire);
-    if !usual {
-        put_unusual(frame, id, deadline_ms, read);
-        return;
-    }
-    let op = op_len(&read.op);
-    let at_least = read.demand.at_least.map_or(0, |position| delimited_len(position_len(position)));
-    let body = delimited_len(op) + at_least;
-    put_head(frame, ENTRY, varint_len(id) + varint_len(deadline_ms.into()) + delimited_len(body));
-    put_varint(frame, ID, id);
-    put_varint(frame, DEADLINE, deadline_ms.into());
-    put_head(frame, READ, body);
-    put_op(frame, &read.op, op);
-    if let Some(position) = read.demand.at_least {
-        put_position(frame, AT_LEAST, position);
-    }
-}
-
-#[cold]
-fn put_unusual(frame: &mut BytesMut, id: u64, deadline_ms: u32, read: &ReadRequest) {
-    let mut request = encode_request(id, None, RequestOp::Read(read.clone()));
-    request.deadline_ms = deadline_ms;
-    put_request(frame, &request);
-}
-
 /// Appends any request to a frame.
 pub fn put_request(frame: &mut BytesMut, request: &proto::Request) {
     let length = request.encoded_len();
     frame.reserve(1 + encoded_len_varint(length as u64) + length);
     put_head(frame, ENTRY, length);
     request.encode_raw(frame);
-}
-
-#[inline]
-fn op_len(op: &ReadOp) -> usize {
-    let head = |list: &ListKey| fixed64_len(list.id1.0) + varint_len(list.atype.0.into());
-    let fixed32 = |time: &Time| if time.0 == 0 { 0 } else { 5 };
-    match op {
-        ReadOp::ObjectGet(id) => fixed64_len(id.0),
-        ReadOp::AssocCount(list) | ReadOp::AssocGet { list, .. } => head(list),
-        ReadOp::AssocRange { list, pos, limit } => {
-            head(list) + varint_len((*pos).into()) + varint_len((*limit).into())
-        }
-        ReadOp::AssocTimeRange { list, high, low, limit } => {
-            head(list) + fixed32(high) + fixed32(low) + varint_len((*limit).into())
-        }
-    }
-}
-
-#[inline]
-fn put_op(frame: &mut BytesMut, op: &ReadOp, length: usize) {
-    let put_list = |frame: &mut BytesMut, key: u8, list: &ListKey| {
-        put_head(frame, key, length);
-        put_fixed64(frame, ID1, list.id1.0);
-        put_varint(frame, ATYPE, list.atype.0.into());
-    };
-    match op {
-        ReadOp::ObjectGet(id) => {
-            put_head(frame, OBJECT_GET, length);
-            put_fixed64(frame, ID1, id.0);
-        }
-        ReadOp::AssocCount(list) => put_list(frame, ASSOC_COUNT, list),
-        ReadOp::AssocGet { list, .. } => put_list(frame, ASSOC_GET, list),
-        ReadOp::AssocRange { list, pos, limit } => {
-            put_list(frame, ASSOC_RANGE, list);
-            put_varint(frame, 0x18, (*pos).into());
-            put_varint(frame, 0x20, (*limit).into());
-        }
-        ReadOp::AssocTimeRange { list, high, low, limit } => {
-            put_list(frame, ASSOC_TIME_RANGE, list);
-            put_fixed32(frame, 0x1d, high.0);
-            put_fixed32(frame, 0x25, low.0);
-            put_varint(frame, 0x28, (*limit).into());
-        }
-    }
-}
-
-fn put_fixed32(frame: &mut BytesMut, key: u8, value: u32) {
-    use bytes::BufMut;
-    if value != 0 {
-        frame.put_u8(key);
-        frame.put_u32_le(value);
-    }
 }

@@ -20,7 +20,7 @@ proptest! {
     #[test]
     fn reads_are_written_as_prost_writes_them(id in any::<u64>(), wait in 0u32..60_000, read in read_request()) {
         let mut frame = BytesMut::new();
-        put_read(&mut frame, id, wait, &read);
+        put_read(&mut frame, id, wait, (&read).into());
         let mut expected = encode_request(id, None, crate::wire::envelope::RequestOp::Read(read));
         expected.deadline_ms = wait;
         let expected = proto::Frame { request: vec![expected] }.encode_to_vec();
