@@ -153,6 +153,10 @@ impl Bench {
     /// Adds a row, if it is wanted.
     pub fn row(&mut self, row: Row) {
         if self.wants(&[row.name]) {
+            if row.rounds.is_empty() {
+                say(&format!("  {}: not measured: {}", row.name, row.notes.join("; ")));
+                return self.rows.push(row);
+            }
             say(&format!(
                 "  {}: {:.3} {} ({:.3} to {:.3}), goal {}",
                 row.name,

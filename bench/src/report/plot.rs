@@ -210,8 +210,9 @@ fn figure(value: f64) -> String {
         _ if value >= 1e4 => format!("{:.0}k", value / 1e3),
         _ if value >= 100.0 => format!("{value:.0}"),
         _ if value >= 10.0 => format!("{value:.0}"),
-        _ if value >= 1.0 || value == 0.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+        _ if value >= 1.0 => format!("{value:.1}"),
+        _ if value >= 0.005 => format!("{value:.2}"),
+        _ => "0".to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::stack::Stack;
 
 /// How near is near enough.
-pub const NEAR: f64 = 0.005;
+pub const NEAR: f64 = 0.004;
 /// A step changes a size by at most this factor.
 const STEP: f64 = 2.5;
 /// A step stays so far, in parts of what is between them, from the ends that were tried.
