@@ -9,7 +9,7 @@ use rand::Rng;
 use tao_schema::graph_schema::GraphSchema;
 use tao_schema::ids::{Position, PrimaryTime, RequestId, ShardId};
 use tao_schema::limits::MAX_DEADLINE;
-use tao_schema::ops::{Demand, Explain, ReadRequest, WriteRequest};
+use tao_schema::ops::{Demand, Explain, WriteOp, WriteRequest};
 use tao_schema::session::{GroupTime, Place, require};
 use tao_schema::topology::Topology;
 use tao_schema::wire::proto;
@@ -96,8 +96,12 @@ impl Client {
         request: Request,
         options: &CallOptions,
     ) -> Result<Reply> {
+        let ops = match request {
+            Request::Read(op) => return self.run_read(context, &op, options).await.map(Reply::Read),
+            Request::Write { ops, .. } => ops,
+        };
         let now = Instant::now();
-        let (mut flight, mut sent) = self.flight(context, request, options, now)?;
+        let (mut flight, mut sent) = self.flight(context, ops, options, now)?;
         let answer = self.core.fly(&mut flight, now).await;
         self.settle(answer, &mut sent)
     }
@@ -111,7 +115,11 @@ impl Client {
         let now = Instant::now();
         let mut sent = Vec::with_capacity(requests.len());
         let flights = requests.map(|(request, options)| {
-            match request.and_then(|request| self.flight(context, request, &options, now)) {
+            let flight = request.and_then(|request| match request {
+                Request::Write { ops, .. } => self.flight(context, ops, &options, now),
+                Request::Read(_) => Err(Error::internal("a read among writes")),
+            });
+            match flight {
                 Ok((flight, what)) => {
                     sent.push(Some(what));
                     Ok(flight)
@@ -131,47 +139,31 @@ impl Client {
         })
     }
 
-    /// A request that is ready to go at `now`, and what is needed to note its answer.
+    /// A write that is ready to go at `now`, and what is needed to note its answer.
     fn flight(
         &self,
         context: &Context,
-        request: Request,
+        ops: Vec<WriteOp>,
         options: &CallOptions,
         now: Instant,
     ) -> Result<(Flight, Sent)> {
         let client_options = self.core.cluster.options();
-        // Before anything is looked up in the session: what ends after this may be missing in what is demanded.
         let mut recording = self.record().map(Box::new);
         let timeout = options.timeout.unwrap_or(client_options.timeout).min(MAX_DEADLINE);
         let deadline = now + timeout;
-        let (sent, what) = match request {
-            Request::Read(op) => {
-                context.schema.check_read(&op)?;
-                let shard = op.shard();
-                let demand = self.demand(shard, options);
-                let request = ReadRequest { demand, explain: options.explain, ..ReadRequest::local(op) };
-                let demand = self.session.as_ref().map(|_| request.demand.clone());
-                if let Some(recording) = &mut recording {
-                    recording.asked(Recorded::Read(request.clone()));
-                }
-                (Sent { shard, demand, recording }, Outgoing::Read(request))
-            }
-            Request::Write { ops, .. } => {
-                let id = RequestId(rand::rng().random());
-                let request = WriteRequest { id, age: Duration::ZERO, ops, forwarded: false };
-                context.schema.check_write(&request)?;
-                let shard = request.ops.first().map_or(ShardId(0), tao_schema::ops::WriteOp::shard);
-                let began_wall = SystemTime::now();
-                if let Some(recording) = &mut recording {
-                    recording.asked(Recorded::Write(request.clone()));
-                }
-                let write = OutgoingWrite { request: request.into(), began: now, began_wall };
-                (Sent { shard, demand: None, recording }, Outgoing::Write(Box::new(write)))
-            }
-        };
+        let id = RequestId(rand::rng().random());
+        let request = WriteRequest { id, age: Duration::ZERO, ops, forwarded: false };
+        context.schema.check_write(&request)?;
+        let shard = request.ops.first().map_or(ShardId(0), WriteOp::shard);
+        let began_wall = SystemTime::now();
+        if let Some(recording) = &mut recording {
+            recording.asked(Recorded::Write(request.clone()));
+        }
+        let write = OutgoingWrite { request: request.into(), began: now, began_wall };
+        let sent = Sent { shard, demand: None, recording };
         let attempts = Attempts::new(client_options, deadline);
         let patience = client_options.attempt_within(timeout);
-        Ok((Flight::new(sent.shard, what, attempts, patience, deadline), sent))
+        Ok((Flight::new(shard, Outgoing::Write(Box::new(write)), attempts, patience, deadline), sent))
     }
 
     fn record(&self) -> Option<Recording> {
@@ -273,7 +265,7 @@ struct Sent {
 
 fn understand(landed: Landed) -> Result<Reply> {
     let reply = match landed {
-        Landed::Read(reply) => return Ok(Reply::Read(reply.read()?)),
+        Landed::Read(_) => return Err(Error::internal("a write has brought home a read")),
         Landed::Other(reply) => *reply,
     };
     match reply {

@@ -323,17 +323,13 @@ async fn a_batch_outlives_a_node() {
     let cluster = graph_cluster(2);
     let client = cluster.client().await.unwrap();
     cluster.network.kill(&format!("f{}:1", owner(&client)));
-    // From a task, which any thread may run.
-    let sent = tokio::spawn(async move {
-        let mut batch = client.batch();
-        for shard in 0..64 {
-            batch.add(client.object_add("post").on_shard(ShardId(shard)));
-            batch.add(client.object_get(ObjectId::new(ShardId(shard), 1)));
-        }
-        batch.send().await
-    });
-    let replies = sent.await.unwrap();
-    assert!(replies.len() == 128 && replies.iter().all(Result::is_ok));
+    let mut batch = client.batch();
+    for shard in (0..64).map(ShardId) {
+        batch.add(client.object_add("post").on_shard(shard));
+        batch.add(client.object_get(ObjectId::new(shard, 1)));
+    }
+    // `boxed` asks that any thread may run it.
+    assert!(futures_util::FutureExt::boxed(batch.send()).await.iter().all(Result::is_ok));
 }
 
 #[tokio::test(start_paused = true)]

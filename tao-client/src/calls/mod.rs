@@ -111,7 +111,7 @@ pub trait HasExpected {
 impl CallOptions {
     /// Whether anything is asked for.
     #[inline]
-    const fn is_some(&self) -> bool {
+    pub(crate) const fn is_some(&self) -> bool {
         self.timeout.is_some() || self.at_least.is_some() || self.freshness.is_some() || self.explain
     }
 }

@@ -1,10 +1,11 @@
-//! The reads of a batch: what each demands, and what is noted of its answer.
+//! Reads: what each demands, and what is noted of its answer.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tao_schema::limits::MAX_DEADLINE;
 use tao_schema::ops::{ReadOp, ReadReply, ReadRequest};
+use tao_schema::wire::frames::ReplyRef;
 use tao_schema::{Error, Result};
 use tokio::time::Instant;
 
@@ -14,6 +15,25 @@ use crate::flight::{Departures, Member, More, ReadGroup, Times};
 use crate::record::Recorded;
 
 impl Client {
+    /// Sends a read and sees it through.
+    pub(crate) async fn run_read(
+        &self,
+        context: &Context,
+        op: &ReadOp,
+        options: &CallOptions,
+    ) -> Result<ReadReply> {
+        let now = Instant::now();
+        context.schema.check_read(op)?;
+        let times = self.times(options.timeout, now);
+        let mut read = Member { place: 0, op, more: None };
+        if self.takes_note() || options.is_some() {
+            read.more = Some(Box::new(self.more(op, options)));
+        }
+        let reply = self.core.fly_read(&read, times, now).await;
+        let reply = reply.and_then(|reply| reply.read());
+        if read.more.is_none() && reply.is_ok() { reply } else { self.noted_read(&mut read, reply) }
+    }
+
     /// Sends independent reads, those for one node together. `options`: what a call asks for; `None`: nothing. Outcomes are
     /// in the order of the reads.
     pub(crate) async fn run_reads<'r>(
@@ -56,7 +76,7 @@ impl Client {
     ) -> (Vec<ReadGroup<'r, Sent>>, Vec<(usize, Error)>) {
         let routes = self.core.cluster.routes();
         let times = self.times(timeout, now);
-        let noted = self.session.is_some() || self.core.cluster.options().recorder.is_some();
+        let noted = self.takes_note();
         let (mut departures, mut refused) = (Departures::new(number, now), Vec::new());
         for (place, (op, options)) in reads.enumerate() {
             if let Err(error) = context.schema.check_read(op) {
@@ -77,6 +97,11 @@ impl Client {
             }
         }
         (departures.groups, refused)
+    }
+
+    /// Whether something is demanded or noted of every read.
+    fn takes_note(&self) -> bool {
+        self.session.is_some() || self.core.cluster.options().recorder.is_some()
     }
 
     fn times(&self, timeout: Option<Duration>, now: Instant) -> Times {
@@ -109,31 +134,36 @@ impl Client {
         group: &mut ReadGroup<'_, Sent>,
         now: Instant,
     ) -> Vec<Result<BatchReply>> {
-        let settle = |member: &mut Member<'_, Sent>, reply| self.settle_read(context, member, reply);
+        let settle = |member: &mut Member<'_, Sent>, reply: Result<ReplyRef<'_>>| {
+            self.settle_read(context, member, reply)
+        };
         self.core.fly_reads(group, now, settle).await
     }
 
-    /// As [`Client::settle`], of a read.
+    /// What a batch answers.
     #[inline]
     fn settle_read(
         &self,
         context: &Context,
         member: &mut Member<'_, Sent>,
-        reply: Result<ReadReply>,
+        reply: Result<ReplyRef<'_>>,
     ) -> Result<BatchReply> {
-        let reply = match (reply, &mut member.more) {
-            (Ok(reply), None) => reply,
-            (reply, more) => {
-                let reply = reply.map_err(|error| self.explain_loss(error, member.op.shard()));
-                match more {
-                    None => reply?,
-                    Some(more) => match self.noted(reply.map(Reply::Read), &mut more.noted)? {
-                        Reply::Read(reply) => reply,
-                        Reply::Write(..) => return Err(mismatch(member.op.name())),
-                    },
-                }
+        let answer = match (reply, &member.more) {
+            (Ok(reply), None) => {
+                reply.answer().map_err(|error| self.explain_loss(error, member.op.shard()))?
             }
+            (reply, _) => self.noted_read(member, reply.and_then(ReplyRef::read))?.answer,
         };
-        BatchReply::of_read(member.op, reply.answer, &context.schema)
+        BatchReply::of_read(member.op, answer, &context.schema)
+    }
+
+    /// As [`Client::settle`], of a read.
+    fn noted_read(&self, member: &mut Member<'_, Sent>, reply: Result<ReadReply>) -> Result<ReadReply> {
+        let reply = reply.map_err(|error| self.explain_loss(error, member.op.shard()));
+        let Some(more) = &mut member.more else { return reply };
+        match self.noted(reply.map(Reply::Read), &mut more.noted)? {
+            Reply::Read(reply) => Ok(reply),
+            Reply::Write(..) => Err(mismatch(member.op.name())),
+        }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Routes {
     placement: Placement,
     /// Follower tiers, the preferred one first.
     tiers: Vec<(TierRef, Vec<Arc<Node>>)>,
+    /// For each shard the best node of the first tier: what nearly all requests ask for.
+    best: Vec<Option<u16>>,
 }
 
 impl Routes {
@@ -46,7 +48,7 @@ impl Routes {
             let preferred = options.tier.as_ref() == Some(&tier.name);
             (!preferred, home.is_some_and(|home| (home != at.region) != planted(Bug::OtherRegionFirst)))
         });
-        let tiers = tiers
+        let tiers: Vec<(TierRef, Vec<Arc<Node>>)> = tiers
             .into_iter()
             .map(|(at, tier)| {
                 let nodes = tier.nodes.iter().map(|node| {
@@ -63,7 +65,21 @@ impl Routes {
                 (at, nodes.collect())
             })
             .collect();
-        Self { topology, placement, tiers }
+        let best = tiers.first().map_or_else(Vec::new, |(at, nodes)| {
+            let best = |shard: u16| {
+                let best = placement.candidates(*at, ShardId(shard)).first().copied();
+                best.filter(|node| usize::from(*node) < nodes.len())
+            };
+            (0..=u16::MAX).take(topology.shards as usize).map(best).collect()
+        });
+        Self { topology, placement, tiers, best }
+    }
+
+    /// The node to ask about `shard` if nothing is wrong with it.
+    #[inline]
+    fn best(&self, shard: ShardId) -> Option<&Arc<Node>> {
+        let node = (*self.best.get(usize::from(shard.0))?)?;
+        self.tiers.first()?.1.get(usize::from(node)).filter(|node| !node.is_passed_over())
     }
 
     /// The node to ask about `shard`: the first on the ring that is neither in `tried` nor passed over; then the other
@@ -71,7 +87,15 @@ impl Routes {
     ///
     /// # Errors
     /// `NoSuchShard`, or `Unavailable` if the topology has no follower.
+    #[inline]
     pub(crate) fn choose(&self, shard: ShardId, tried: &[Arc<Node>], now: Instant) -> Result<&Arc<Node>> {
+        match self.best(shard) {
+            Some(node) if tried.is_empty() => Ok(node),
+            _ => self.choose_among(shard, tried, now),
+        }
+    }
+
+    fn choose_among(&self, shard: ShardId, tried: &[Arc<Node>], now: Instant) -> Result<&Arc<Node>> {
         let untried = |node: &&Arc<Node>| !tried.iter().any(|other| Arc::ptr_eq(other, node));
         self.candidates(shard)
             .filter(untried)

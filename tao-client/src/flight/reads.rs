@@ -1,12 +1,12 @@
-//! Reads of a batch. Those for one node are sent, awaited and answered as a group: what they have in common is worked out
-//! once, and a read that is answered at once never becomes a [`Flight`].
+//! Reads. Those of a batch for one node are sent, awaited and answered as a group: what they have in common is worked out
+//! once. A read that is answered at once never becomes a [`Flight`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tao_schema::ops::{Demand, ReadOp, ReadReply};
-use tao_schema::wire::frames::{ReadRequestRef, ReplyRef};
+use tao_schema::ops::{Demand, ReadOp};
+use tao_schema::wire::frames::{RawReply, ReadRequestRef, ReplyRef};
 use tao_schema::{Error, Result};
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::cluster::{Node, Routes};
 use crate::connection::MAX_GROUP;
 use crate::retry::{Attempts, Verdict};
 
-/// A read of a batch. `X`: what whoever waits for it has to note of it.
+/// A read, alone or of a batch. `X`: what whoever waits for it has to note of it.
 pub(crate) struct Member<'a, X> {
     /// Its place among the reads of the batch.
     pub(crate) place: usize,
@@ -119,13 +119,45 @@ impl<'a, X> Departures<'a, X> {
 }
 
 impl Core {
-    /// Makes the first attempts of a group together; what must be tried again goes on alone. `settle` makes of each answer
-    /// what is returned for it, in the order of the members.
+    /// Makes attempts until the read is settled. The reply is no error.
+    pub(crate) async fn fly_read<X>(
+        &self,
+        read: &Member<'_, X>,
+        times: Times,
+        now: Instant,
+    ) -> Result<RawReply> {
+        self.budget.pay_in();
+        let node = self.cluster.routes().choose(read.op.shard(), &[], now)?.clone();
+        let outcome = node.connection.read_raw(read.request(), now, times.until).await;
+        let outcome = match outcome {
+            Ok(reply) if reply.error_code().is_none() => {
+                node.answered();
+                return Ok(reply);
+            }
+            Ok(reply) => self.judge_read(&node, times, read, Ok(reply.as_ref())),
+            Err(error) => self.judge_read(&node, times, read, Err(error)),
+        };
+        match outcome {
+            Ok(answer) => read_of(answer),
+            // Rare and large.
+            Err((flight, pause)) => Box::pin(self.try_again(flight, pause)).await,
+        }
+    }
+
+    async fn try_again(&self, mut flight: Flight, pause: Duration) -> Result<RawReply> {
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        read_of(self.go_on(&mut flight, Instant::now()).await)
+    }
+
+    /// Makes the first attempts of a group together; what must be tried again goes on alone. `settle` makes of each reply,
+    /// which is no error, what is returned for it, in the order of the members.
     pub(crate) async fn fly_reads<X, R>(
         &self,
         group: &mut ReadGroup<'_, X>,
         now: Instant,
-        settle: impl Fn(&mut Member<'_, X>, Result<ReadReply>) -> Result<R>,
+        settle: impl Fn(&mut Member<'_, X>, Result<ReplyRef<'_>>) -> Result<R>,
     ) -> Vec<Result<R>> {
         let ReadGroup { node, lane, times, members } = group;
         let outcome = {
@@ -138,10 +170,12 @@ impl Core {
             answers.push(match outcome {
                 Ok(reply) if reply.error_code().is_none() => {
                     node.answered();
-                    settle(member, reply.read())
+                    settle(member, Ok(reply))
                 }
                 outcome => match self.judge_read(node, *times, member, outcome) {
-                    Ok(answer) => settle(member, read_of(answer)),
+                    Ok(answer) => {
+                        settle(member, read_of(answer).as_ref().map(RawReply::as_ref).map_err(Error::clone))
+                    }
                     Err((flight, pause)) => {
                         again.push((place, flight, pause));
                         Err(Error::internal("a read that is tried again has no answer yet"))
@@ -150,13 +184,13 @@ impl Core {
             });
         });
         drop(outcome);
-        let again = again.into_iter().map(|(place, mut flight, pause)| async move {
-            tokio::time::sleep(pause).await;
-            (place, self.go_on(&mut flight, Instant::now()).await)
-        });
+        let again = again
+            .into_iter()
+            .map(|(place, flight, pause)| async move { (place, self.try_again(flight, pause).await) });
         if again.len() > 0 {
             for (place, answer) in join_all(again).await {
-                answers[place] = settle(&mut members[place], read_of(answer));
+                let answer = answer.as_ref().map(RawReply::as_ref).map_err(Error::clone);
+                answers[place] = settle(&mut members[place], answer);
             }
         }
         answers
@@ -210,10 +244,10 @@ fn for_each_outcome<'m, X>(
     }
 }
 
-/// The answer that a flight has brought.
-fn read_of(answer: Answer) -> Result<ReadReply> {
+/// The reply that a flight has brought.
+fn read_of(answer: Answer) -> Result<RawReply> {
     match answer? {
-        Landed::Read(reply) => reply.read(),
+        Landed::Read(reply) => Ok(reply),
         Landed::Other(_) => Err(Error::internal("a read has brought home what is none")),
     }
 }

@@ -21,6 +21,9 @@ use crate::wire::proto;
 /// keep the frame.
 const KEEPS_FRAME: usize = 4;
 
+/// What a reply to a read of the usual layout says. Less to move than a [`ReadReply`].
+type Told = (Position, Answer, Option<PrimaryTime>);
+
 /// The replies of a frame, one after the other.
 pub struct Replies {
     frame: Bytes,
@@ -206,14 +209,27 @@ impl<'a> ReplyRef<'a> {
     #[inline]
     pub fn read(self) -> Result<ReadReply> {
         match self.fast() {
-            Some(reply) => reply,
+            Some(Ok((position, answer, time))) => Ok(ReadReply { position, answer, explain: None, time }),
+            Some(Err(error)) => Err(error),
             None => self.slow(),
+        }
+    }
+
+    /// As [`ReplyRef::read`], without what else the node tells.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn answer(self) -> Result<Answer> {
+        match self.fast() {
+            Some(told) => told.map(|(_, answer, _)| answer),
+            None => self.slow().map(|reply| reply.answer),
         }
     }
 
     /// `None`: it does not say one thing in the usual layout.
     #[inline]
-    fn fast(self) -> Option<Result<ReadReply>> {
+    fn fast(self) -> Option<Result<Told>> {
         let mut cursor = Cursor::new(self.result()?);
         if cursor.key()? != READ {
             return None;
@@ -222,7 +238,7 @@ impl<'a> ReplyRef<'a> {
         if !cursor.at_end() {
             return None;
         }
-        self.read_reply(body)
+        self.told(body)
     }
 
     #[cold]
@@ -242,14 +258,14 @@ impl<'a> ReplyRef<'a> {
 
     /// `None`: not in the usual layout.
     #[inline]
-    fn read_reply(self, body: &[u8]) -> Option<Result<ReadReply>> {
+    fn told(self, body: &[u8]) -> Option<Result<Told>> {
         let mut cursor = Cursor::new(body);
         let (mut at, mut answer, mut time) = (None::<Position>, None, None);
         while !cursor.at_end() {
             match cursor.key()? {
                 POSITION if at.is_none() => at = Some(position(cursor.body()?)?),
                 key @ (OBJECT | LIST | COUNT) if answer.is_none() => {
-                    answer = Some(match self.answer(key, cursor.body()?)? {
+                    answer = Some(match self.answer_of(key, cursor.body()?)? {
                         Ok(answer) => answer,
                         Err(error) => return Some(Err(error)),
                     });
@@ -258,11 +274,11 @@ impl<'a> ReplyRef<'a> {
                 _ => return None,
             }
         }
-        Some(Ok(ReadReply { position: at?, answer: answer?, explain: None, time }))
+        Some(Ok((at?, answer?, time)))
     }
 
     #[inline]
-    fn answer(self, key: u8, body: &[u8]) -> Option<Result<Answer>> {
+    fn answer_of(self, key: u8, body: &[u8]) -> Option<Result<Answer>> {
         let mut cursor = Cursor::new(body);
         if key == OBJECT {
             if cursor.at_end() {
