@@ -10,7 +10,7 @@ use tao_schema::rows::{EdgeValue, ListRow, ObjectRow, ShardState};
 use super::Inner;
 use super::columns::{Columns, JsonKeys, Unexpected};
 use super::error::Failure;
-use super::statements::{COUNTS, EDGES, LIST, OBJECTS, Sql};
+use super::statements::{COUNT, COUNTS, EDGE, EDGES, LIST, OBJECT, OBJECTS, Sql};
 use crate::store::{ReadKey, Row, Snapshot, StoreError};
 
 /// Keys of one statement: bounds a statement's time and its answer.
@@ -118,17 +118,17 @@ fn heads_with_edges(keys: &[ReadKey], counted: &[Indexed<Snapshot>]) -> Vec<Inde
 }
 
 async fn read_batches(inner: &Inner, plan: &Keys) -> Result<Found, Failure> {
-    let objects = read_chunks(inner, &OBJECTS, &plan.objects, |id| vec![id.0], object_row);
+    let objects = read_chunks(inner, [&OBJECT, &OBJECTS], &plan.objects, |id| vec![id.0], object_row);
     let edges = read_chunks(
         inner,
-        &EDGES,
+        [&EDGE, &EDGES],
         &plan.edges,
         |edge| vec![edge.id1.0, u64::from(edge.atype.0), edge.id2.0],
         edge_row,
     );
     let counts = read_chunks(
         inner,
-        &COUNTS,
+        [&COUNT, &COUNTS],
         &plan.counts,
         |list| vec![list.id1.0, u64::from(list.atype.0)],
         |row| count_row(row).map(Row::List),
@@ -139,32 +139,44 @@ async fn read_batches(inner: &Inner, plan: &Keys) -> Result<Found, Failure> {
     Ok(objects)
 }
 
-/// One statement for each [`KEYS_PER_STATEMENT`] keys of a kind.
+/// One statement for each [`KEYS_PER_STATEMENT`] keys of a kind: `one` of a single key, whose parts are then its parameters.
 async fn read_chunks<K: Copy + HasShard>(
     inner: &Inner,
-    sql: &'static Sql,
+    [one, many]: [&'static Sql; 2],
     keys: &[Indexed<K>],
     parts: impl Fn(K) -> Vec<u64>,
     row: impl Fn(&mut Columns) -> Result<Row, Unexpected>,
 ) -> Result<Found, Failure> {
     let mut found = Vec::with_capacity(keys.len());
     for chunk in keys.chunks(KEYS_PER_STATEMENT) {
-        let mut json = JsonKeys::new();
-        for (n, (_, key)) in chunk.iter().enumerate() {
-            let mut key_parts = vec![n as u64, u64::from(key.shard().0)];
-            key_parts.extend(parts(*key));
-            json.push(&key_parts);
-        }
+        let (sql, params): (_, Vec<Value>) = match chunk {
+            [(_, key)] => {
+                let shard = u64::from(key.shard().0);
+                (one, parts(*key).into_iter().chain([shard]).map(Value::from).collect())
+            }
+            _ => (many, vec![json(chunk, &parts)]),
+        };
         let snapshot = |columns: &mut Columns| {
             let n = columns.u32()? as usize;
             let (index, key) = *chunk.get(n).ok_or(Unexpected("a row that was not asked for"))?;
             let (position, state) = position(columns, key.shard())?;
             Ok((index, Snapshot { position, state, row: row(columns)? }))
         };
-        let rows = inner.readers.query(sql, (json.finish(),)).await?;
+        let rows = inner.readers.query(sql, Params::Positional(params)).await?;
         found.extend(inner.readers.read(sql, rows, snapshot)?);
     }
     Ok(found)
+}
+
+/// The keys as one parameter: place, shard, parts.
+fn json<K: Copy + HasShard>(keys: &[Indexed<K>], parts: impl Fn(K) -> Vec<u64>) -> Value {
+    let mut json = JsonKeys::new();
+    for (n, (_, key)) in keys.iter().enumerate() {
+        let mut key_parts = vec![n as u64, u64::from(key.shard().0)];
+        key_parts.extend(parts(*key));
+        json.push(&key_parts);
+    }
+    json.finish()
 }
 
 trait HasShard {

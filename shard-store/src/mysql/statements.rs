@@ -70,8 +70,11 @@ statements! {
     COMMIT = "commit/commit";
     ROLLBACK = "commit/rollback";
 
+    OBJECT = "read/object";
     OBJECTS = "read/objects";
+    COUNT = "read/count";
     COUNTS = "read/counts";
+    EDGE = "read/edge";
     EDGES = "read/edges";
     LIST = "read/list";
 
