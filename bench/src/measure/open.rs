@@ -1,6 +1,7 @@
 //! An open loop: calls arrive when they arrive, however slow the answers are, as users do. The latency of a call counts
 //! from when it was meant to begin, so a stall is charged to all who would have called meanwhile (no coordinated omission).
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,13 @@ const BACKLOG_MAX: usize = 100_000;
 /// The runtime's timer is this coarse; shorter gaps are waited for by looking at the clock between other tasks.
 const TIMER: Duration = Duration::from_millis(2);
 
+/// More calls arrive than are answered, or more than one core can let arrive.
+#[derive(Debug)]
+pub struct OutOfReach {
+    rate: f64,
+    waiting: usize,
+}
+
 /// Callers that are free, and what was measured.
 struct Pool<C> {
     free: Mutex<Vec<(C, StdRng)>>,
@@ -28,7 +36,7 @@ struct Pool<C> {
 /// Lets calls arrive at `rate` a second, with exponential gaps; each takes one of `callers`, or waits for one.
 ///
 /// # Errors
-/// The first call that fails, or so many wait that the rate is out of reach.
+/// The first call that fails, or [`OutOfReach`] if too many wait.
 pub async fn open_loop<C: Caller>(callers: Vec<C>, rate: f64, plan: Plan) -> Result<Figures> {
     ensure!(rate > 0.0, "a rate above 0");
     let concurrency = callers.len();
@@ -75,10 +83,21 @@ async fn pace<C: Caller>(pool: Arc<Pool<C>>, rate: f64, plan: Plan) -> Result<()
         }
         ensure!(pool.failed.lock().is_none(), "a call failed");
         let waiting = Arc::strong_count(&pool).saturating_sub(2);
-        ensure!(waiting < BACKLOG_MAX, "{waiting} calls wait: {rate:.0}/s is more than can be answered");
+        if waiting >= BACKLOG_MAX {
+            return Err(OutOfReach { rate, waiting }.into());
+        }
         tokio::spawn(arrive(Arc::clone(&pool), due, due >= from));
     }
 }
+
+impl fmt::Display for OutOfReach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rate, waiting } = self;
+        write!(f, "{waiting} calls wait: {rate:.0}/s is more than can be answered; lower the rate")
+    }
+}
+
+impl std::error::Error for OutOfReach {}
 
 /// Time to the next arrival.
 fn gap(rate: f64, random: &mut StdRng) -> Duration {
@@ -126,6 +145,19 @@ mod tests {
         assert!((120..=280).contains(&figures.operations), "{figures:?}");
         // One caller stood still for 200 of 400 ms: some tens of calls arrived meanwhile, not just the one that stalled.
         assert!(figures.p99_us > 100_000.0 && figures.mean_us > 5_000.0, "{figures:?}");
+    }
+
+    #[tokio::test]
+    async fn a_rate_out_of_reach_says_so() {
+        struct Never;
+        impl Caller for Never {
+            async fn call(&mut self, _: &mut StdRng) -> Result<u64> {
+                std::future::pending().await
+            }
+        }
+        let plan = Plan { warm: Duration::ZERO, time: Duration::from_secs(60), seed: 7 };
+        let error = open_loop(vec![Never], 1e9, plan).await.unwrap_err();
+        assert!(error.is::<OutOfReach>(), "{error}");
     }
 
     #[test]
