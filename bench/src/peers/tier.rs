@@ -270,7 +270,7 @@ pub async fn warm(client: &Client, workload: &dyn Workload) -> Result<()> {
         async move {
             let found = tier.many(page).await?;
             let only_objects = (at + 1) * WARM_PAGE <= objects;
-            ensure!(!only_objects || found == WARM_PAGE, "{found} of {WARM_PAGE} objects are there");
+            ensure!(!only_objects || found == WARM_PAGE as u64, "{found} of {WARM_PAGE} objects are there");
             anyhow::Ok(())
         }
     });
