@@ -49,13 +49,13 @@ pub async fn open_loop<C: Caller>(callers: Vec<C>, rate: f64, plan: Plan) -> Res
         latency: Mutex::new(Latency::new()?),
         failed: Mutex::new(None),
     });
-    let pacer = tokio::spawn(pace(Arc::clone(&pool), rate, plan));
-    pacer.await??;
-    // All that arrived are answered before anything is said of them.
+    let paced = tokio::spawn(pace(Arc::clone(&pool), rate, plan)).await?;
+    // All that arrived are answered before anything is said of them, or anything else is measured.
     let _all = pool.permits.acquire_many(u32::try_from(concurrency)?).await.context("the loop's end")?;
     if let Some(error) = pool.failed.lock().take() {
         return Err(error);
     }
+    paced?;
     let latency = pool.latency.lock().clone();
     Ok(latency.figures(concurrency, plan.time))
 }
@@ -148,16 +148,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rate_out_of_reach_says_so() {
-        struct Never;
-        impl Caller for Never {
+    async fn a_rate_out_of_reach_says_so_when_all_is_answered() {
+        struct Counts(Arc<Mutex<usize>>);
+        impl Caller for Counts {
             async fn call(&mut self, _: &mut StdRng) -> Result<u64> {
-                std::future::pending().await
+                *self.0.lock() += 1;
+                Ok(1)
             }
         }
+        let answered = Arc::new(Mutex::new(0));
         let plan = Plan { warm: Duration::ZERO, time: Duration::from_secs(60), seed: 7 };
-        let error = open_loop(vec![Never], 1e9, plan).await.unwrap_err();
+        let error = open_loop(vec![Counts(Arc::clone(&answered))], 1e9, plan).await.unwrap_err();
         assert!(error.is::<OutOfReach>(), "{error}");
+        assert!(*answered.lock() >= BACKLOG_MAX);
     }
 
     #[test]

@@ -24,6 +24,11 @@ const PEAK: [usize; 3] = [32, 128, 512];
 /// Callers that an open loop may have under way.
 const OPEN: usize = 2_048;
 
+/// Arrivals a second that any machine answers.
+const LEAST: f64 = 20_000.0;
+/// Half of all calls wait longer: the loop is not followed any more.
+const SATURATED_US: f64 = 10_000.0;
+
 /// What the rows of this group share.
 struct Reads {
     cluster: Cluster,
@@ -152,7 +157,7 @@ impl Reads {
             say(&figures.line("  single reads, closed loop"));
             peak = peak.max(figures.rate);
         }
-        let load = self.reach(&client, workload, bench, peak).await? / 2.0;
+        let load = self.reach(&client, workload, bench).await? / 2.0;
         let mut all: Vec<Figures> = Vec::new();
         for round in 0..bench.rounds.number {
             let callers = Pages::of(Tier::callers(&client, OPEN), workload, 1);
@@ -176,24 +181,19 @@ impl Reads {
         Ok(())
     }
 
-    /// The highest rate that arrives and is answered, from that of a closed loop down: letting calls arrive takes a good part
-    /// of the core that the client has as well.
-    async fn reach(
-        &self,
-        client: &Client,
-        workload: &Arc<dyn Workload>,
-        bench: &Bench,
-        closed: f64,
-    ) -> Result<f64> {
-        let mut rate = closed;
+    /// The highest rate that arrives and is answered, found from below: far above it nothing is answered in time. To let calls
+    /// arrive takes a good part of the core that the client has as well.
+    async fn reach(&self, client: &Client, workload: &Arc<dyn Workload>, bench: &Bench) -> Result<f64> {
+        let (mut reached, mut rate) = (LEAST, LEAST);
         loop {
             let callers = Pages::of(Tier::callers(client, OPEN), workload, 1);
             match open_loop(callers, rate, bench.rounds.plan(0)).await {
-                Ok(figures) => {
-                    say(&figures.line("  single reads, open loop, most"));
-                    return Ok(rate);
+                Ok(figures) if figures.p50_us <= SATURATED_US => {
+                    say(&figures.line("  single reads, open loop, from below"));
+                    (reached, rate) = (rate, rate * 1.2);
                 }
-                Err(error) if error.is::<OutOfReach>() && rate > closed / 16.0 => rate *= 0.85,
+                Ok(_) => return Ok(reached),
+                Err(error) if error.is::<OutOfReach>() && rate > LEAST => return Ok(reached),
                 Err(error) => return Err(error),
             }
         }
