@@ -1,7 +1,7 @@
 //! A write in the model: what its operations do one after the other, and which versions its answer gives to what they
 //! changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tao_client::{ErrorCode, Written};
 use tao_schema::ids::{EdgeKey, ListKey, ObjectId, ObjectType, Seq, ShardId, Time};
@@ -13,15 +13,16 @@ use super::rules::{Checked, Data, Rules, data, size};
 /// What a write is about to do, until it is known whether it did.
 pub(super) struct Draft<'a> {
     pub(super) graph: Graph,
+    before: &'a Graph,
     rules: &'a Rules,
     reply: &'a Reply,
     objects: BTreeSet<ObjectId>,
-    lists: BTreeSet<ListKey>,
+    lists: BTreeMap<ListKey, BTreeSet<ObjectId>>,
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(graph: &Graph, rules: &'a Rules, reply: &'a Reply) -> Self {
-        Self { graph: graph.clone(), rules, reply, objects: BTreeSet::new(), lists: BTreeSet::new() }
+    pub(super) fn new(before: &'a Graph, rules: &'a Rules, reply: &'a Reply) -> Self {
+        Self { graph: before.clone(), before, rules, reply, objects: BTreeSet::new(), lists: BTreeMap::new() }
     }
 
     /// What the operation at `at` of the write does.
@@ -139,7 +140,7 @@ impl<'a> Draft<'a> {
                 Some(value) => list.edges.insert(side.id2, value),
                 None => list.edges.remove(&side.id2),
             };
-            self.lists.insert(side.list());
+            self.lists.entry(side.list()).or_default().insert(side.id2);
         }
         Ok(())
     }
@@ -147,7 +148,7 @@ impl<'a> Draft<'a> {
     fn guard_list(&self, edge: EdgeKey, expected: Option<Seq>) -> Checked {
         let key = edge.list();
         let version = self.graph.lists.get(&key).map_or(Version::NEVER, |list| list.version);
-        self.guard(expected, version, self.lists.contains(&key))
+        self.guard(expected, version, self.lists.contains_key(&key))
     }
 
     /// `changed`: by an operation before in the same write, whose version nobody can know.
@@ -172,13 +173,13 @@ impl<'a> Draft<'a> {
         if changed_something {
             self.graph.seqs.insert(first.shard, first.seq);
         }
-        let of = |shard: ShardId, held: Version, again: bool| -> Result<Version, Wrong> {
+        let of = |shard: ShardId, held: Version, low: Seq| -> Result<Version, Wrong> {
             let at = written.positions.iter().find(|position| position.shard == shard);
-            let low = if again { held.low } else { held.low.next() };
             let version = match at {
                 Some(at) if at.shard == first.shard => Version::exactly(at.seq),
-                // Others that overlap may have come to the other side in another order than their own.
-                Some(at) if again => Version { low, high: held.high.max(at.seq) },
+                // Others that overlap may have come to the other side in another order than their own, or have
+                // brought nothing there.
+                Some(at) if low <= held.low => Version { low, high: held.high.max(at.seq) },
                 Some(at) => Version { low, high: at.seq },
                 None if written.inverse_pending => Version { low, high: Seq(u64::MAX) },
                 None => return Err(Wrong(format!("shard {shard} was changed, and no position says so"))),
@@ -190,13 +191,25 @@ impl<'a> Draft<'a> {
         };
         for id in &self.objects {
             if let Some(object) = self.graph.objects.get_mut(id) {
-                object.version = of(id.shard(), object.version, false)?;
+                object.version = of(id.shard(), object.version, object.version.low.next())?;
             }
         }
-        for key in &self.lists {
+        for (key, touched) in &self.lists {
+            let there_before = self.before.lists.get(key);
             if let Some(list) = self.graph.lists.get_mut(key) {
-                let again = key.id1.shard() != first.shard && !self.graph.brought.insert(*key);
-                list.version = of(key.id1.shard(), list.version, again)?;
+                let held = list.version;
+                let low = if key.id1.shard() == first.shard {
+                    held.low.next()
+                } else if let Some(low) = self.graph.brought.get(key) {
+                    *low
+                } else {
+                    self.graph.brought.insert(*key, held.low);
+                    let was = |id2| there_before.is_some_and(|list| list.edges.contains_key(id2));
+                    // What was not there and is gone again may come over as "deleted" alone, which changes no list.
+                    let surely = touched.iter().any(|id2| was(id2) || list.edges.contains_key(id2));
+                    if surely { held.low.next() } else { held.low }
+                };
+                list.version = of(key.id1.shard(), held, low)?;
             }
         }
         Ok(())

@@ -55,9 +55,9 @@ pub(super) struct Graph {
     pub(super) given: BTreeSet<ObjectId>,
     /// The last change of each shard that was acknowledged.
     pub(super) seqs: BTreeMap<ShardId, Seq>,
-    /// Lists that a pair's ordering side in another shard has changed since [`Graph::begin`]. Several such states of a
-    /// pair may come over as one, in one version.
-    pub(super) brought: BTreeSet<ListKey>,
+    /// Lists that a pair's ordering side in another shard has changed since [`Graph::begin`], with the lowest version
+    /// that each may have had before. Several such states of a pair may come over as one, in one version, or as none.
+    pub(super) brought: BTreeMap<ListKey, Seq>,
 }
 
 impl Version {
