@@ -27,6 +27,7 @@ mod migrate;
 mod moves;
 mod options;
 mod read;
+mod read_lists;
 mod recent;
 mod resolve;
 mod scan;

@@ -1,8 +1,6 @@
 //! Snapshot reads: every row with the shard row of the same statement (R12).
 
-use futures_util::stream::{self, StreamExt};
 use mysql_async::{Params, Value};
-use tao_schema::edges::PackedEdgesBuilder;
 use tao_schema::error::{Error, ErrorCode};
 use tao_schema::ids::{EdgeKey, ListKey, ObjectId, ObjectType, Position, Seq, ShardId, Time};
 use tao_schema::rows::{EdgeValue, ListRow, ObjectRow, ShardState};
@@ -10,26 +8,17 @@ use tao_schema::rows::{EdgeValue, ListRow, ObjectRow, ShardState};
 use super::Inner;
 use super::columns::{Columns, JsonKeys, Unexpected};
 use super::error::Failure;
-use super::statements::{COUNT, COUNTS, EDGE, EDGES, LIST, OBJECT, OBJECTS, Sql};
+use super::read_lists::{Head, Slice, read_lists};
+use super::statements::{COUNT, COUNTS, EDGE, EDGES, OBJECT, OBJECTS, Sql};
 use crate::store::{ReadKey, Row, Snapshot, StoreError};
 
 /// Keys of one statement: bounds a statement's time and its answer.
 const KEYS_PER_STATEMENT: usize = 512;
 
-/// Part of a list.
-#[derive(Clone, Copy)]
-struct Slice {
-    key: ListKey,
-    high: Time,
-    low: Time,
-    pos: u32,
-    limit: u32,
-}
-
 /// A key with its place in the answer.
-type Indexed<K> = (usize, K);
+pub(super) type Indexed<K> = (usize, K);
 /// What a statement found: keys without a shard row are missing.
-type Found = Vec<Indexed<Snapshot>>;
+pub(super) type Found = Vec<Indexed<Snapshot>>;
 
 /// The keys of a call, by kind of statement.
 #[derive(Default)]
@@ -37,6 +26,7 @@ struct Keys {
     objects: Vec<Indexed<ObjectId>>,
     edges: Vec<Indexed<EdgeKey>>,
     counts: Vec<Indexed<ListKey>>,
+    heads: Vec<Indexed<Head>>,
     slices: Vec<Indexed<Slice>>,
 }
 
@@ -45,19 +35,11 @@ pub(super) async fn read(
     inner: &Inner,
     keys: &[ReadKey],
 ) -> Result<Vec<Result<Snapshot, Error>>, StoreError> {
-    let mut plan = Keys::of(keys);
-    let mut found = Vec::with_capacity(keys.len());
-    // Most lists are empty, and the count row says so: of several heads, read all count rows in one statement, and
-    // go on with those lists only that have edges. A single one is read at once.
-    if plan.slices.len() > 1 {
-        plan.count_first(keys);
-    }
-    found.extend(read_batches(inner, &plan).await?);
-    if plan.slices.is_empty() {
-        plan.slices = heads_with_edges(keys, &found);
-    }
-    // The lists' own snapshots come later and overwrite those of their counts.
-    found.extend(read_slices(inner, &plan.slices).await?);
+    let plan = Keys::of(keys);
+    let rows = read_batches(inner, &plan);
+    let lists = read_lists(inner, &plan.heads, plan.slices.clone());
+    let (mut found, lists) = futures_util::try_join!(rows, lists)?;
+    found.extend(lists);
 
     let mut answers: Vec<_> = keys.iter().map(|key| Err(no_such_shard(&inner.server, key.shard()))).collect();
     for (index, snapshot) in found {
@@ -70,16 +52,6 @@ fn no_such_shard(server: &str, shard: ShardId) -> Error {
     Error::new(ErrorCode::NoSuchShard, format!("shard {shard} has no row on {server}"))
 }
 
-fn slice_of(key: &ReadKey) -> Option<Slice> {
-    match *key {
-        ReadKey::List { key, edges } if edges > 0 => {
-            Some(Slice { key, high: Time(u32::MAX), low: Time(0), pos: 0, limit: edges })
-        }
-        ReadKey::Slice { key, high, low, pos, limit } => Some(Slice { key, high, low, pos, limit }),
-        ReadKey::List { .. } | ReadKey::Object(_) | ReadKey::Edge(_) => None,
-    }
-}
-
 impl Keys {
     fn of(keys: &[ReadKey]) -> Self {
         let mut plan = Self::default();
@@ -87,34 +59,15 @@ impl Keys {
             match *key {
                 ReadKey::Object(id) => plan.objects.push((index, id)),
                 ReadKey::Edge(edge) => plan.edges.push((index, edge)),
-                ReadKey::List { key: list, edges: 0 } => plan.counts.push((index, list)),
-                ReadKey::List { .. } | ReadKey::Slice { .. } => {
-                    plan.slices.extend(slice_of(key).map(|slice| (index, slice)));
+                ReadKey::List { key, edges: 0 } => plan.counts.push((index, key)),
+                ReadKey::List { key, edges } => plan.heads.push((index, Head { key, edges })),
+                ReadKey::Slice { key, high, low, pos, limit } => {
+                    plan.slices.push((index, Slice { key, high, low, pos, limit }));
                 }
             }
         }
         plan
     }
-
-    fn count_first(&mut self, keys: &[ReadKey]) {
-        self.counts.clear();
-        self.slices.clear();
-        for (index, key) in keys.iter().enumerate() {
-            if let ReadKey::List { key: list, .. } | ReadKey::Slice { key: list, .. } = key {
-                self.counts.push((index, *list));
-            }
-        }
-    }
-}
-
-/// Of the lists whose counts were read, those of which edges are asked and that have some.
-fn heads_with_edges(keys: &[ReadKey], counted: &[Indexed<Snapshot>]) -> Vec<Indexed<Slice>> {
-    let has_edges = |snapshot: &Snapshot| matches!(&snapshot.row, Row::List(list) if list.count > 0);
-    counted
-        .iter()
-        .filter(|(_, snapshot)| has_edges(snapshot))
-        .filter_map(|(index, _)| Some((*index, slice_of(&keys[*index])?)))
-        .collect()
 }
 
 async fn read_batches(inner: &Inner, plan: &Keys) -> Result<Found, Failure> {
@@ -149,23 +102,33 @@ async fn read_chunks<K: Copy + HasShard>(
 ) -> Result<Found, Failure> {
     let mut found = Vec::with_capacity(keys.len());
     for chunk in keys.chunks(KEYS_PER_STATEMENT) {
-        let (sql, params): (_, Vec<Value>) = match chunk {
-            [(_, key)] => {
-                let shard = u64::from(key.shard().0);
-                (one, parts(*key).into_iter().chain([shard]).map(Value::from).collect())
-            }
-            _ => (many, vec![json(chunk, &parts)]),
-        };
+        let (sql, params) = by_key([one, many], chunk, &parts);
         let snapshot = |columns: &mut Columns| {
             let n = columns.u32()? as usize;
             let (index, key) = *chunk.get(n).ok_or(Unexpected("a row that was not asked for"))?;
             let (position, state) = position(columns, key.shard())?;
             Ok((index, Snapshot { position, state, row: row(columns)? }))
         };
-        let rows = inner.readers.query(sql, Params::Positional(params)).await?;
+        let rows = inner.readers.query(sql, params).await?;
         found.extend(inner.readers.read(sql, rows, snapshot)?);
     }
     Ok(found)
+}
+
+/// The statement that reads the keys: `one` for a single key, whose parts and shard are its parameters.
+pub(super) fn by_key<K: Copy + HasShard>(
+    [one, many]: [&'static Sql; 2],
+    keys: &[Indexed<K>],
+    parts: impl Fn(K) -> Vec<u64>,
+) -> (&'static Sql, Params) {
+    let (sql, params): (_, Vec<Value>) = match keys {
+        [(_, key)] => {
+            let shard = u64::from(key.shard().0);
+            (one, parts(*key).into_iter().chain([shard]).map(Value::from).collect())
+        }
+        _ => (many, vec![json(keys, &parts)]),
+    };
+    (sql, Params::Positional(params))
 }
 
 /// The keys as one parameter: place, shard, parts.
@@ -179,7 +142,7 @@ fn json<K: Copy + HasShard>(keys: &[Indexed<K>], parts: impl Fn(K) -> Vec<u64>) 
     json.finish()
 }
 
-trait HasShard {
+pub(super) trait HasShard {
     fn shard(&self) -> ShardId;
 }
 
@@ -202,7 +165,7 @@ impl HasShard for EdgeKey {
 }
 
 /// `epoch, seq, state`.
-fn position(columns: &mut Columns, shard: ShardId) -> Result<(Position, ShardState), Unexpected> {
+pub(super) fn position(columns: &mut Columns, shard: ShardId) -> Result<(Position, ShardState), Unexpected> {
     Ok((Position { shard, epoch: columns.epoch()?, seq: columns.seq()? }, columns.state()?))
 }
 
@@ -220,67 +183,8 @@ fn edge_row(columns: &mut Columns) -> Result<Row, Unexpected> {
 }
 
 /// `count, version`, both NULL if the list was never written.
-fn count_row(columns: &mut Columns) -> Result<ListRow, Unexpected> {
+pub(super) fn count_row(columns: &mut Columns) -> Result<ListRow, Unexpected> {
     let count = columns.optional_u64()?.unwrap_or(0);
     let version = Seq(columns.optional_u64()?.unwrap_or(0));
     Ok(ListRow { count, version, ..ListRow::default() })
-}
-
-/// One statement for each list, on as many connections as there are.
-async fn read_slices(inner: &Inner, slices: &[Indexed<Slice>]) -> Result<Found, Failure> {
-    let mut reads = stream::iter(slices.to_vec())
-        .map(|(index, slice)| async move { Ok((index, read_slice(inner, slice).await?)) })
-        .buffer_unordered(inner.options.readers);
-    let mut found = Vec::with_capacity(slices.len());
-    while let Some(answer) = reads.next().await {
-        if let (index, Some(snapshot)) = answer? {
-            found.push((index, snapshot));
-        }
-    }
-    Ok(found)
-}
-
-/// Header and edges of one statement; `None` if there is no shard row.
-async fn read_slice(inner: &Inner, slice: Slice) -> Result<Option<Snapshot>, Failure> {
-    let Slice { key, high, low, pos, limit } = slice;
-    let (id1, atype, shard) = (key.id1.0, key.atype.0, key.id1.shard());
-    let params: Vec<Value> = vec![
-        id1.into(),
-        atype.into(),
-        shard.0.into(),
-        id1.into(),
-        atype.into(),
-        low.0.into(),
-        high.0.into(),
-        limit.into(),
-        pos.into(),
-    ];
-    let rows = inner.readers.query(&LIST, Params::Positional(params)).await?;
-    read_list(rows, shard).map_err(|unexpected| Failure::unexpected(&inner.server, LIST.name, &unexpected))
-}
-
-fn read_list(rows: Vec<mysql_async::Row>, shard: ShardId) -> Result<Option<Snapshot>, Unexpected> {
-    let mut header = None;
-    let mut edges = Vec::with_capacity(rows.len());
-    for row in rows {
-        let mut columns = Columns::from(row);
-        if columns.u64()? == 0 {
-            let seq = columns.seq()?;
-            let position = Position { shard, epoch: columns.epoch()?, seq };
-            header = Some((position, columns.state()?, count_row(&mut columns)?));
-        } else {
-            let (id2, time) = (columns.object_id()?, columns.time()?);
-            columns.skip(3)?;
-            edges.push((time, id2, columns.bytes()?));
-        }
-    }
-    let Some((position, state, mut list)) = header else { return Ok(None) };
-    // A UNION promises no order; rows come sorted nevertheless, and sorting what is sorted costs one pass.
-    edges.sort_by_key(|(time, id2, _)| std::cmp::Reverse((*time, *id2)));
-    let mut packed = PackedEdgesBuilder::with_capacity(edges.len());
-    for (time, id2, data) in &edges {
-        packed.push(*id2, *time, data);
-    }
-    list.edges = packed.finish();
-    Ok(Some(Snapshot { position, state, row: Row::List(list) }))
 }

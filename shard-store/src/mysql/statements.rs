@@ -77,6 +77,8 @@ statements! {
     EDGE = "read/edge";
     EDGES = "read/edges";
     LIST = "read/list";
+    LIST_WHOLE = "read/list_whole";
+    LISTS_WHOLE = "read/lists_whole";
 
     SCAN_OBJECTS = "scan/objects";
     SCAN_EDGES = "scan/edges";

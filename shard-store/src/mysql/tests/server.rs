@@ -9,7 +9,8 @@ use super::super::Options;
 use super::super::columns::JsonKeys;
 use super::super::dialect::{Dialect, Flavour};
 use super::super::statements::{
-    DELETE_EDGES, DELETE_OBJECTS, LIST, OBJECTS, READ_EDGE_AND_COUNT, READ_OBJECTS, SCAN_EDGES, Sql,
+    DELETE_EDGES, DELETE_OBJECTS, LIST, LIST_WHOLE, LISTS_WHOLE, OBJECTS, READ_EDGE_AND_COUNT, READ_OBJECTS,
+    SCAN_EDGES, Sql,
 };
 use super::support::{LIKES, commit, count, fleets, fresh, open, options, put, seq, session};
 use crate::fleet::Server;
@@ -76,6 +77,15 @@ async fn statements_find_rows_by_key(server: &Server) {
     ];
     let plan = explain(&mut conn, &dialect, LIST.body(), list).await;
     check(&plan, "assoc", &["range", "ref"], "by_time", "list");
+
+    let whole: Vec<Value> = vec![id1.into(), atype.into(), 5_000u64.into(), 3u64.into()];
+    let plan = explain(&mut conn, &dialect, LIST_WHOLE.body(), whole).await;
+    check(&plan, "t", &["ref"], "PRIMARY", "a whole list");
+    let mut lists = JsonKeys::new();
+    lists.push(&[0, 3, id1, u64::from(atype), 5_000]);
+    let plan = explain(&mut conn, &dialect, LISTS_WHOLE.body(), vec![lists.finish()]).await;
+    check(&plan, "c", &["eq_ref"], "PRIMARY", "whole lists");
+    check(&plan, "t", &["ref"], "PRIMARY", "whole lists");
 
     let mut scan = vec![Value::from(3u16)];
     scan.extend(super::super::scan::edge_range(tao_schema::ids::EdgeKey {
