@@ -50,7 +50,7 @@ async fn measure(fleet: &Fleet, time: Duration) -> Result<(), Box<dyn Error>> {
     }
     println!("{}", store.describe());
     println!("what            keys    keys/s  us/key  of the server's processor  of this program's");
-    let kinds: [(&str, fn() -> ReadKey); 6] = [
+    let kinds: [Kind; 6] = [
         ("object", || ReadKey::Object(id(0))),
         ("absent edge", || ReadKey::Edge(EdgeKey { id1: id(2), atype: LIST, id2: id(0) })),
         ("count", || ReadKey::List { key: list(2), edges: 0 }),
@@ -81,6 +81,9 @@ async fn measure(fleet: &Fleet, time: Duration) -> Result<(), Box<dyn Error>> {
     }
     Ok(())
 }
+
+/// A name, and how to draw a key.
+type Kind = (&'static str, fn() -> ReadKey);
 
 const LIST: AssocType = AssocType(1);
 

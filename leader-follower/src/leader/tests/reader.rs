@@ -31,3 +31,47 @@ async fn keys_that_fail_leave_their_neighbours_their_own_rows() {
         assert_eq!(row.version.0, at as u64 + 1, "each of its own write");
     }
 }
+
+/// Two calls begin at once; what comes behind them waits for company, for a call to end, or for its patience to end.
+#[tokio::test(start_paused = true)]
+async fn keys_behind_two_calls_gather() {
+    let world = World::new().await;
+    let node = world.start("leader-1").await;
+    let shard = world.shard_of("leader-1", 0);
+    let gate = Arc::clone(&node.stores[0]);
+    let store: SharedStore = Arc::<Gate>::clone(&gate);
+    let options = ReaderOptions { gather: 4, ..ReaderOptions::default() };
+    let metrics = Arc::<LeaderMetrics>::default();
+    let mut tasks = JoinSet::new();
+    let reader = Reader::start(&store, options, &metrics, &mut tasks);
+    let before = gate.keys_read.load(Ordering::SeqCst);
+    let asked = || gate.keys_read.load(Ordering::SeqCst) - before;
+    let mut reads = JoinSet::new();
+    let mut read = |local: u64| {
+        let (reader, key) = (reader.clone(), ReadKey::Object(object(shard, local)));
+        reads.spawn(async move { reader.read(key, soon()).await.unwrap() });
+    };
+    // Longer than it takes every task to run, much shorter than the patience.
+    let moment = || tokio::time::sleep(Duration::from_micros(1));
+
+    let closed = gate.open.acquire_many(1_000).await.unwrap();
+    for (local, reached) in [(1, 1), (2, 2), (3, 2), (4, 2)] {
+        read(local);
+        moment().await;
+        assert_eq!(asked(), reached, "after {local}");
+    }
+    tokio::time::sleep(options.patience).await;
+    assert_eq!(asked(), 4, "the patience of two has ended");
+    (5..16).for_each(&mut read);
+    moment().await;
+    assert_eq!(asked(), 4, "eleven are too few behind three calls");
+    read(16);
+    moment().await;
+    assert_eq!(asked(), 16, "twelve are enough");
+    (17..20).for_each(&mut read);
+    moment().await;
+    assert_eq!(asked(), 16);
+    drop(closed);
+    while reads.join_next().await.is_some() {}
+    assert_eq!(asked(), 19);
+}
