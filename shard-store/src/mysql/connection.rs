@@ -10,9 +10,12 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::columns::{Columns, Unexpected};
+use super::dialect::Dialect;
 use super::error::Failure;
 use super::options::Options;
-use super::statements::{COMMIT, ISOLATION, ROLLBACK, SESSION_READER, SESSION_WRITER, Sql};
+use super::statements::{
+    COMMIT, COMMIT_BLOCK, IN_TRANSACTION, ISOLATION, ROLLBACK, SESSION_READER, SESSION_WRITER, Sql,
+};
 use super::trip::{Trip, TripFailure};
 use crate::store::{StoreError, StoreErrorKind};
 use tao_schema::planted::{Bug, planted};
@@ -39,6 +42,8 @@ pub(super) struct Connections {
     statement_timeout: Duration,
     lock_wait: Duration,
     wait_timeout: Duration,
+    /// Whether its server takes several statements as one.
+    has_blocks: bool,
     permits: Arc<Semaphore>,
     /// Those not in use, the last used last.
     idle: Mutex<Vec<(Conn, Instant)>>,
@@ -67,8 +72,15 @@ pub(super) enum CommitFailure {
 }
 
 impl Connections {
-    /// Connections that are made when they are needed. `opts` names server, user and database.
-    pub(super) fn new(opts: &OptsBuilder, server: Arc<str>, role: Role, options: &Options) -> Arc<Self> {
+    /// Connections that are made when they are needed. `opts` names server, user and database; `dialect` is `None` as long
+    /// as nobody has asked.
+    pub(super) fn new(
+        opts: &OptsBuilder,
+        server: Arc<str>,
+        role: Role,
+        options: &Options,
+        dialect: Option<&Dialect>,
+    ) -> Arc<Self> {
         let (count, wait_timeout) = match role {
             Role::Writer => (options.writers, options.writer_wait_timeout),
             Role::Reader => (options.readers, Duration::from_secs(600)),
@@ -81,6 +93,7 @@ impl Connections {
             statement_timeout: options.statement_timeout,
             lock_wait: options.lock_wait,
             wait_timeout: if planted(Bug::ZombieLocks) { Duration::from_secs(28_800) } else { wait_timeout },
+            has_blocks: dialect.is_some_and(Dialect::has_blocks),
             permits: Arc::new(Semaphore::new(count)),
             idle: Mutex::new(Vec::with_capacity(count)),
         })
@@ -270,6 +283,9 @@ impl Lease {
 
     /// Runs the last statements of a transaction and commits, in one round trip.
     pub(super) async fn commit_with(&mut self, mut last: Trip) -> Result<(), CommitFailure> {
+        if self.home.has_blocks && last.len() > 0 {
+            return self.commit_in_block(&last).await;
+        }
         let commit = last.len();
         last.push(&COMMIT, &[])
             .map_err(|unexpected| CommitFailure::Before(self.home.unexpected(COMMIT.name, unexpected.0)))?;
@@ -282,6 +298,22 @@ impl Lease {
             // An answer that did not come may be that of any statement: COMMIT is on its way with them all.
             Err(failed) => Err(CommitFailure::InDoubt(failed.failure)),
         }
+    }
+
+    /// As [`Lease::commit_with`], all as one statement. Its failure may be one of COMMIT; what tells is the transaction: one
+    /// that is still open was not committed (R4).
+    async fn commit_in_block(&mut self, last: &Trip) -> Result<(), CommitFailure> {
+        let block = last.in_block(&COMMIT_BLOCK).map_err(|unexpected| {
+            CommitFailure::Before(self.home.unexpected(COMMIT_BLOCK.name, unexpected.0))
+        })?;
+        let Err(TripFailure { failure, .. }) = self.send(&block).await else { return Ok(()) };
+        if failure.connection_usable() {
+            let open = self.map(&IN_TRANSACTION, (), Columns::u64).await;
+            if open.is_ok_and(|open| open == [1]) {
+                return Err(CommitFailure::Before(failure));
+            }
+        }
+        Err(CommitFailure::InDoubt(failure))
     }
 
     /// Ends a transaction that failed or wrote nothing (R1), and gives the connection back. A broken one is closed, and

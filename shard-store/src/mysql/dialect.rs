@@ -43,6 +43,11 @@ impl Dialect {
         }
     }
 
+    /// Whether several statements may be one, without a stored procedure.
+    pub(super) const fn has_blocks(&self) -> bool {
+        matches!(self.flavour, Flavour::MariaDb)
+    }
+
     /// As a person reads it.
     pub(super) fn describe(&self) -> String {
         let (major, minor, patch) = self.version;

@@ -111,7 +111,7 @@ impl MySqlStore {
     pub async fn open(dsn: &str, options: Options) -> Result<Self, StoreError> {
         options.validate()?;
         let (builder, server) = parse_dsn(dsn, &options.database)?;
-        let bare = Connections::new(&builder, server.clone(), Role::Reader, &options);
+        let bare = Connections::new(&builder, server.clone(), Role::Reader, &options, None);
         let mut lease = bare.get().await?;
         let dialect = dialect_of(&mut lease).await?;
         let preflight = preflight(&mut lease, &dialect).await?;
@@ -127,8 +127,8 @@ impl MySqlStore {
             .wait_timeout(Some(options.writer_wait_timeout.as_secs() as usize));
         let statement_bytes = (preflight.max_packet / 2).min(MAX_STATEMENT_BYTES) as usize;
         let inner = Arc::new(Inner {
-            writers: Connections::new(&builder, server.clone(), Role::Writer, &options),
-            readers: Connections::new(&builder, server.clone(), Role::Reader, &options),
+            writers: Connections::new(&builder, server.clone(), Role::Writer, &options, Some(&dialect)),
+            readers: Connections::new(&builder, server.clone(), Role::Reader, &options, Some(&dialect)),
             templates: Templates::new(),
             memory: Memory::default(),
             timings: Timings::default(),

@@ -68,6 +68,8 @@ statements! {
     ASSERT_AFFECTED = "commit/assert_affected";
     OWN_REQUEST = "commit/own_request";
     COMMIT = "commit/commit";
+    COMMIT_BLOCK = "commit/commit_block";
+    IN_TRANSACTION = "commit/in_transaction";
     ROLLBACK = "commit/rollback";
 
     OBJECT = "read/object";

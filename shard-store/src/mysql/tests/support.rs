@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-use super::super::statements::COMMIT;
+use super::super::statements::{COMMIT, COMMIT_BLOCK};
 use super::super::{MySqlStore, Options};
 use crate::fleet::{Fleet, FleetOptions, Server, test_servers};
 use crate::store::{ReadKey, Row, ShardStore, StoreError};
@@ -164,7 +164,9 @@ async fn relay(mut client: TcpStream, mut server: TcpStream, plan: Arc<Plan>) {
                 let Ok(length @ 1..) = got else { return };
                 // COM_QUERY, of COMMIT or of statements that end with it: one small packet, because the client waits for
                 // the answers to what it sent before.
-                let commits = up[4..length.max(4)].starts_with(b"\x03") && up[..length].ends_with(COMMIT.body().as_bytes());
+                let block = COMMIT_BLOCK.body().split_once('?').unwrap().1;
+                let ends = [COMMIT.body(), block].iter().any(|end| up[..length].ends_with(end.as_bytes()));
+                let commits = up[4..length.max(4)].starts_with(b"\x03") && ends;
                 if commits && plan.armed.swap(false, Ordering::SeqCst) {
                     if plan.pass_on.load(Ordering::SeqCst) {
                         server.write_all(&up[..length]).await.unwrap();

@@ -9,7 +9,9 @@ use tao_schema::fields::EncodedFields;
 use tao_schema::ids::Seq;
 
 use super::super::connection::{CommitFailure, Lease};
-use super::super::statements::{ADVANCE_SHARDS, ASSERT_AFFECTED, PUT_COUNTS, PUT_REQUESTS, READ_OBJECT};
+use super::super::statements::{
+    ADVANCE_SHARDS, ASSERT_AFFECTED, LOCK_SHARD_WAIT, PUT_COUNTS, PUT_REQUESTS, READ_OBJECT,
+};
 use super::super::trip::Trip;
 use super::support::{asked, commit, count, done, fleets, fresh, options, put, seq, session};
 use crate::fleet::Server;
@@ -134,6 +136,7 @@ async fn nothing_behind_a_failure_is_done(server: &Server) {
     // What stands before the failure, what fails, and what stands behind it.
     for failing in 0..3 {
         let mut lease = store.inner.writers.get().await.unwrap();
+        assert_eq!(lease.rows(&LOCK_SHARD_WAIT, (0u16,)).await.unwrap().len(), 1);
         let mut trip = Trip::default();
         trip.push(&PUT_COUNTS, &count_row).unwrap();
         if failing == 0 {
@@ -157,6 +160,13 @@ async fn nothing_behind_a_failure_is_done(server: &Server) {
         assert!(store.inner.writers.get().await.unwrap().reused, "{failing}: the connection was thrown away");
         assert_eq!((seq(&store, 0).await, count(&store, 0, 2).await), (Seq(1), 0), "{failing}");
     }
+    // A failure tells nothing about COMMIT where all is one statement and no transaction is open behind it.
+    let mut lease = store.inner.writers.get().await.unwrap();
+    let mut trip = Trip::default();
+    trip.push_text("nonsense", "COMMIT AND NONSENSE", &[]).unwrap();
+    let in_doubt = matches!(lease.commit_with(trip).await.unwrap_err(), CommitFailure::InDoubt(_));
+    assert_eq!(in_doubt, store.inner.dialect.has_blocks());
+    lease.roll_back().await;
     // With the number that it is, the same text commits; an allocator that stays where it was counts as well.
     let mut lease = store.inner.writers.get().await.unwrap();
     let mut trip = Trip::default();
