@@ -15,6 +15,7 @@ use anyhow::Result;
 use self::reach::Reach;
 use self::systems::{CALLERS, Measured, PAGE, Systems, Who};
 use super::Bench;
+use crate::measure::Plan;
 use crate::peers::{Database, load_mysql, load_tier};
 use crate::report::{Goal, HitPoint, Round, Row};
 use crate::say;
@@ -71,9 +72,15 @@ pub async fn measure(bench: &mut Bench) -> Result<()> {
 async fn at_target(bench: &mut Bench, systems: &mut Systems, reach: &mut Reach) -> Result<Option<Round>> {
     let mut sizes = Vec::new();
     for who in Who::CACHES {
-        if let Some(found) = reach.reach(systems, who, TARGET).await? {
-            sizes.push((who, found.bytes));
+        let Some(mut found) = reach.reach(systems, who, TARGET).await? else { continue };
+        if !bench.options.quick {
+            let off = systems.run(who, later(bench)).await?.hit_rate - TARGET;
+            if off.abs() > search::NEAR {
+                say(&format!("  {} comes to {:.2} % hits later", who.name(), (TARGET + off) * 100.0));
+                found = reach.reach(systems, who, TARGET - off).await?.unwrap_or(found);
+            }
         }
+        sizes.push((who, found.bytes));
     }
     let runs: Vec<Who> = sizes.iter().map(|(who, _)| *who).chain([Who::Mysql]).collect();
     let mut all: Vec<Vec<Measured>> = vec![Vec::new(); runs.len()];
@@ -122,6 +129,13 @@ async fn at_target(bench: &mut Bench, systems: &mut Systems, reach: &mut Reach) 
         }
     }
     Ok(of_memcached)
+}
+
+/// A cache that has come to its hit rate goes on learning, more slowly than a warm-up can wait for: what it hits after as long
+/// as the rounds begin to take.
+fn later(bench: &Bench) -> Plan {
+    let plan = bench.rounds.plan(0);
+    Plan { warm: plan.time * 2, seed: plan.seed.wrapping_add(200_000), ..plan }
 }
 
 /// The other hit rates, from the highest down; not in the quick form.
