@@ -148,7 +148,11 @@ impl Run {
 
     async fn measure<C: Caller>(&self, callers: Vec<C>, plan: Plan) -> Result<Figures> {
         match self.rate {
-            Some(rate) => open_loop(callers, rate, plan).await,
+            Some(rate) => {
+                let open = open_loop(callers, rate, plan).await?;
+                say(&format!("calls were let arrive late: p99 {:.1} us", open.late.p99_us));
+                Ok(open.calls)
+            }
             None => closed_loop(callers, plan).await,
         }
     }

@@ -3,7 +3,9 @@
 mod cores;
 mod memory;
 mod process;
+mod stalls;
 
 pub use cores::Cores;
 pub use memory::resident_bytes;
 pub use process::{Process, find_program, free_address, sibling_program};
+pub use stalls::stalls;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub use closed::{Caller, closed_loop};
 pub use latency::{Figures, Latency};
-pub use open::{OutOfReach, open_loop};
+pub use open::{Open, OutOfReach, open_loop};
 
 /// When to measure.
 #[derive(Clone, Copy, Debug)]

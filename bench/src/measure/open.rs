@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::{Caller, Figures, Latency, Plan};
 
@@ -25,6 +25,15 @@ pub struct OutOfReach {
     waiting: usize,
 }
 
+/// What an open loop came to.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// Latencies from when each call was meant to begin: lateness of the loop is in them.
+    pub calls: Figures,
+    /// How late the loop let calls arrive: its core was taken away, or the client had it for its own work.
+    pub late: Figures,
+}
+
 /// Callers that are free, and what was measured.
 struct Pool<C> {
     free: Mutex<Vec<(C, StdRng)>>,
@@ -37,7 +46,7 @@ struct Pool<C> {
 ///
 /// # Errors
 /// The first call that fails, or [`OutOfReach`] if too many wait.
-pub async fn open_loop<C: Caller>(callers: Vec<C>, rate: f64, plan: Plan) -> Result<Figures> {
+pub async fn open_loop<C: Caller>(callers: Vec<C>, rate: f64, plan: Plan) -> Result<Open> {
     ensure!(rate > 0.0, "a rate above 0");
     let concurrency = callers.len();
     let free = callers.into_iter().enumerate();
@@ -49,18 +58,26 @@ pub async fn open_loop<C: Caller>(callers: Vec<C>, rate: f64, plan: Plan) -> Res
         latency: Mutex::new(Latency::new()?),
         failed: Mutex::new(None),
     });
-    let paced = tokio::spawn(pace(Arc::clone(&pool), rate, plan)).await?;
-    // All that arrived are answered before anything is said of them, or anything else is measured.
-    let _all = pool.permits.acquire_many(u32::try_from(concurrency)?).await.context("the loop's end")?;
+    let (under_way, mut all) = mpsc::channel(1);
+    let paced = tokio::spawn(pace(Arc::clone(&pool), under_way, rate, plan)).await?;
+    // All that arrived are answered before anything is said of them, or anything else is measured: then nobody holds the
+    // channel any more. (That all permits are back does not say it: a call may not have asked for one yet.)
+    let _closed: Option<()> = all.recv().await;
     if let Some(error) = pool.failed.lock().take() {
         return Err(error);
     }
-    paced?;
+    let late = paced?.figures(concurrency, plan.time);
     let latency = pool.latency.lock().clone();
-    Ok(latency.figures(concurrency, plan.time))
+    Ok(Open { calls: latency.figures(concurrency, plan.time), late })
 }
 
-async fn pace<C: Caller>(pool: Arc<Pool<C>>, rate: f64, plan: Plan) -> Result<()> {
+async fn pace<C: Caller>(
+    pool: Arc<Pool<C>>,
+    under_way: mpsc::Sender<()>,
+    rate: f64,
+    plan: Plan,
+) -> Result<Latency> {
+    let mut late = Latency::new()?;
     let mut random = StdRng::seed_from_u64(!plan.seed);
     let began = Instant::now();
     let (from, until) = (began + plan.warm, began + plan.warm + plan.time);
@@ -68,25 +85,32 @@ async fn pace<C: Caller>(pool: Arc<Pool<C>>, rate: f64, plan: Plan) -> Result<()
     loop {
         due += gap(rate, &mut random);
         if due >= until {
-            return Ok(());
+            return Ok(late);
         }
-        loop {
+        let now = loop {
             let now = Instant::now();
             if now >= due {
-                break;
+                break now;
             }
             if due - now > TIMER {
                 tokio::time::sleep(due - now - TIMER).await;
             } else {
                 tokio::task::yield_now().await;
             }
+        };
+        if due >= from {
+            late.record(now - due, 1);
         }
         ensure!(pool.failed.lock().is_none(), "a call failed");
         let waiting = Arc::strong_count(&pool).saturating_sub(2);
         if waiting >= BACKLOG_MAX {
             return Err(OutOfReach { rate, waiting }.into());
         }
-        tokio::spawn(arrive(Arc::clone(&pool), due, due >= from));
+        let (pool, under_way) = (Arc::clone(&pool), under_way.clone());
+        tokio::spawn(async move {
+            arrive(&pool, due, due >= from).await;
+            drop(under_way);
+        });
     }
 }
 
@@ -105,7 +129,7 @@ fn gap(rate: f64, random: &mut StdRng) -> Duration {
     Duration::from_secs_f64(-(1.0 - chance).ln() / rate)
 }
 
-async fn arrive<C: Caller>(pool: Arc<Pool<C>>, due: Instant, counts: bool) {
+async fn arrive<C: Caller>(pool: &Pool<C>, due: Instant, counts: bool) {
     let Ok(permit) = pool.permits.acquire().await else { return };
     let taken = pool.free.lock().pop();
     // As many permits as callers: there is one.
@@ -141,10 +165,28 @@ mod tests {
     #[tokio::test]
     async fn a_stall_is_charged_to_all_who_would_have_called() {
         let plan = Plan { warm: Duration::ZERO, time: Duration::from_millis(400), seed: 7 };
-        let figures = open_loop(vec![Stall { done: 0 }], 500.0, plan).await.unwrap();
+        let Open { calls: figures, late } = open_loop(vec![Stall { done: 0 }], 500.0, plan).await.unwrap();
         assert!((120..=280).contains(&figures.operations), "{figures:?}");
         // One caller stood still for 200 of 400 ms: some tens of calls arrived meanwhile, not just the one that stalled.
         assert!(figures.p99_us > 100_000.0 && figures.mean_us > 5_000.0, "{figures:?}");
+        // The caller's stall is none of the loop's: calls arrive all the same.
+        assert_eq!(late.operations, figures.operations);
+        assert!(late.mean_us < figures.mean_us / 2.0, "{late:?} {figures:?}");
+    }
+
+    /// One thread is taken away: that is a late arrival, and in the latency as well.
+    #[tokio::test]
+    async fn a_late_loop_says_so() {
+        struct Takes;
+        impl Caller for Takes {
+            async fn call(&mut self, _: &mut StdRng) -> Result<u64> {
+                std::thread::sleep(Duration::from_millis(20));
+                Ok(1)
+            }
+        }
+        let plan = Plan { warm: Duration::ZERO, time: Duration::from_millis(200), seed: 7 };
+        let open = open_loop(vec![Takes], 500.0, plan).await.unwrap();
+        assert!(open.late.p99_us > 10_000.0 && open.calls.p99_us >= open.late.p99_us, "{open:?}");
     }
 
     #[tokio::test]

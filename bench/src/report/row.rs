@@ -81,11 +81,6 @@ impl Round {
     pub fn ratio(ours: f64, theirs: f64) -> Self {
         Self { ours, theirs: Some(theirs), value: if theirs > 0.0 { ours / theirs } else { 0.0 } }
     }
-
-    /// A figure of the tier alone.
-    pub const fn of(ours: f64) -> Self {
-        Self { ours, theirs: None, value: ours }
-    }
 }
 
 impl Row {
@@ -166,7 +161,11 @@ mod tests {
         assert_eq!((row.min, row.max, row.met), (1.0, 3.0, Some(false)));
         assert!((row.median - 1.9).abs() < 1e-9);
         assert_eq!(row.figures(), (9.5, Some(6.5)));
-        let row = Row::new("x", "w", "a", Goal::AtMost(2.0)).measured(vec![Round::of(2.0)]);
+        let row = Row::new("x", "w", "a", Goal::AtMost(2.0)).measured(vec![Round {
+            ours: 2.0,
+            theirs: None,
+            value: 2.0,
+        }]);
         assert_eq!(row.met, Some(true));
         assert_eq!(Row::new("x", "w", "a", Goal::AtMost(2.0)).measured(Vec::new()).met, None);
         assert_eq!(Goal::None.met(1.0), None);

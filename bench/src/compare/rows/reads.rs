@@ -9,7 +9,8 @@ use tao_client::Client;
 use super::{Bench, rate};
 use crate::cluster::Cluster;
 use crate::compare::alternate;
-use crate::measure::{Figures, OutOfReach, closed_loop, open_loop};
+use crate::machine::stalls;
+use crate::measure::{Figures, Open, OutOfReach, closed_loop, open_loop};
 use crate::peers::{CacheServer, Pages, RedisOnly, Tier, load_tier, warm_tier};
 use crate::report::{Goal, Round, Row};
 use crate::say;
@@ -144,7 +145,7 @@ impl Reads {
         Ok(())
     }
 
-    /// An open loop at half of what a closed one reaches.
+    /// An open loop at half of what one was answered.
     async fn half_load(&self, bench: &mut Bench, workload: &Arc<dyn Workload>) -> Result<()> {
         if !bench.wants(&["half-p50", "half-p99"]) {
             return Ok(());
@@ -158,25 +159,39 @@ impl Reads {
             peak = peak.max(figures.rate);
         }
         let load = self.reach(&client, workload, bench).await? / 2.0;
-        let mut all: Vec<Figures> = Vec::new();
+        let mut all: Vec<(Open, Figures)> = Vec::new();
         for round in 0..bench.rounds.number {
+            // Right before, and for as long: what the machine takes comes and goes.
+            let (cores, time) = (bench.cores.clone(), bench.rounds.time);
+            let machine = tokio::task::spawn_blocking(move || stalls(&cores, time)).await??;
             let callers = Pages::of(Tier::callers(&client, OPEN), workload, 1);
-            let figures = open_loop(callers, load, bench.rounds.plan(round)).await?;
-            say(&figures.line("  single reads, open loop"));
-            all.push(figures);
+            let open = open_loop(callers, load, bench.rounds.plan(round)).await?;
+            say(&machine.line("  the machine alone"));
+            say(&open.late.line("  lateness of the loop"));
+            say(&open.calls.line("  single reads, open loop"));
+            all.push((open, machine));
         }
+        let mut late: Vec<f64> = all.iter().map(|(open, _)| open.late.p99_us).collect();
+        late.sort_by(f64::total_cmp);
         let note = format!(
             "single reads arriving at {load:.0}/s, half of the most that an open loop on the other core was answered (a closed \
-             loop, which needs no generator, reached {peak:.0}/s); from the intended start; {}",
+             loop, which needs no generator, reached {peak:.0}/s); from the intended start, of which the loop was late by {:.0} us \
+             at its 99th percentile; {}",
+            late[late.len() / 2],
             workload.source()
         );
+        let against =
+            "the machine alone: stalls of two threads that only look at the clock, one on each core";
         for (name, goal, figure) in [
             ("half-p50", 100.0, (|figures: &Figures| figures.p50_us) as fn(&Figures) -> f64),
             ("half-p99", 1_000.0, |figures| figures.p99_us),
         ] {
-            let row = Row::new(name, "latency of hits at half of peak load", "–", Goal::AtMost(goal));
-            let rounds = all.iter().map(|figures| Round::of(figure(figures))).collect();
-            bench.row(row.units("us", "us").measured(rounds).note(note.clone()));
+            let row = Row::new(name, "latency of hits at half of peak load", against, Goal::AtMost(goal));
+            let rounds = all.iter().map(|(open, machine)| {
+                let ours = figure(&open.calls);
+                Round { ours, theirs: Some(figure(machine)), value: ours }
+            });
+            bench.row(row.units("us", "us").measured(rounds.collect()).note(note.clone()));
         }
         Ok(())
     }
@@ -188,7 +203,7 @@ impl Reads {
         loop {
             let callers = Pages::of(Tier::callers(client, OPEN), workload, 1);
             match open_loop(callers, rate, bench.rounds.plan(0)).await {
-                Ok(figures) if figures.p50_us <= SATURATED_US => {
+                Ok(Open { calls: figures, .. }) if figures.p50_us <= SATURATED_US => {
                     say(&figures.line("  single reads, open loop, from below"));
                     (reached, rate) = (rate, rate * 1.2);
                 }
