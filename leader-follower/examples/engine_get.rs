@@ -1,4 +1,5 @@
-//! How long a hit takes in each cache engine, alone and through a shard, and how many bytes an edge takes.
+//! How long a hit takes in each cache engine, alone, through a shard, and of many keys that are touched first; and how many
+//! bytes an edge takes.
 //!
 //! `cargo run --release -p tao-leader-follower --example engine_get`
 #![allow(clippy::print_stdout)]
@@ -12,12 +13,17 @@ use tao_schema::edges::PackedEdgesBuilder;
 use tao_schema::ids::{AssocType, Epoch, ListKey, ObjectId, Position, Seq, ShardId, Time};
 use tao_schema::rows::{ListRow, ShardState};
 
-const KEYS: u64 = 200_000;
+/// Far more than the processor's caches hold.
+const KEYS: u64 = 1_000_000;
+/// As the server does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const GETS: u64 = 5_000_000;
 const SHARD: ShardId = ShardId(1);
 
 fn main() {
-    for kind in [EngineKind::Quick, EngineKind::Moka] {
+    for kind in [EngineKind::S3Fifo, EngineKind::Quick] {
         hits(kind);
         for edges in [10, 1_000] {
             bytes_per_edge(kind, edges);
@@ -51,13 +57,29 @@ fn hits(kind: EngineKind) {
         let mut hits = 0u64;
         let mut i = 0u64;
         for _ in 0..GETS {
-            // A full-period step through all keys, far apart in memory.
-            i = (i * 5 + 12_345) % KEYS;
+            // A step of full period through all keys, by chance enough (Hull and Dobell).
+            i = (i * 21 + 12_347) % KEYS;
             hits += u64::from(get(black_box(i)));
         }
         let each = start.elapsed().as_nanos() as f64 / GETS as f64;
         println!("{kind:?}: {what}: {each:.1} ns, {:.1} % hits", hits as f64 * 100.0 / GETS as f64);
     };
+    for together in [4, 16, 64] {
+        let mut pending = Vec::new();
+        let start = Instant::now();
+        let (mut i, mut hits) = (0u64, 0u64);
+        for _ in 0..GETS {
+            i = (i * 21 + 12_347) % KEYS;
+            pending.push(key(i));
+            if pending.len() == together {
+                engine.touch(&pending);
+                hits += pending.drain(..).filter(|key| engine.get(key).is_some()).count() as u64;
+            }
+        }
+        let each = start.elapsed().as_nanos() as f64 / GETS as f64;
+        let share = hits as f64 * 100.0 / GETS as f64;
+        println!("{kind:?}: {together} touched, then each: {each:.1} ns, {share:.1} % hits");
+    }
     time("engine get", &|i| engine.get(&key(i)).is_some());
     time("shard lookup", &|i| matches!(shard.lookup(&*engine, &key(i), None), Lookup::Hit { .. }));
 }

@@ -34,6 +34,11 @@ impl Key {
 #[derive(Clone, PartialEq)]
 pub struct Entry(ThinArc<Head, u8>);
 
+/// Bytes that a processor's cache fetches at a time.
+const LINE: usize = 64;
+/// Of a large entry so many are fetched early.
+const TOUCHED_LINES: usize = 4;
+
 /// What stands before an entry's bytes.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Head {
@@ -177,6 +182,15 @@ impl Entry {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Reads a byte of each of the entry's first lines of the processor's cache, and its last one, to have them fetched; what
+    /// lies between is found by the processor itself.
+    #[inline]
+    pub(crate) fn touch(&self) -> u32 {
+        let bytes = &self.0.slice;
+        let lines = bytes.iter().step_by(LINE).take(TOUCHED_LINES).chain(bytes.last());
+        lines.fold(self.head().generation, |all, byte| all ^ u32::from(*byte))
     }
 
     fn head(&self) -> &Head {

@@ -51,4 +51,6 @@ pub trait Entries: Send + Sync {
     fn put(&self, key: Key, entry: Entry);
     /// Drops the entry, if any.
     fn remove(&self, key: &Key);
+    /// A hint that these keys are asked for next: an engine that can has their entries brought near, all at once.
+    fn touch(&self, _keys: &[Key]) {}
 }

@@ -5,6 +5,7 @@
 
 mod moka;
 mod quick;
+mod s3fifo;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use tao_schema::ids::{AssocType, ListKey, ObjectId, Position, ShardId};
 
 pub use self::moka::MokaEngine;
 pub use self::quick::QuickEngine;
+pub use self::s3fifo::S3FifoEngine;
 use crate::core::{Entries, Entry, Key, Lookup, SharedShard};
 
 /// A bounded place for entries.
@@ -32,8 +34,10 @@ pub trait CacheEngine: Entries {
 /// Which engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum EngineKind {
-    /// quick_cache: S3-FIFO-like, little memory an entry, cheap hits.
+    /// Our own: S3-FIFO, least memory an entry, and lookups of many keys at once.
     #[default]
+    S3Fifo,
+    /// quick_cache: S3-FIFO-like.
     Quick,
     /// moka: TinyLFU.
     Moka,
@@ -70,6 +74,7 @@ impl Default for EngineOptions {
 /// Opens an engine.
 pub fn open(kind: EngineKind, options: EngineOptions) -> Arc<dyn CacheEngine> {
     match kind {
+        EngineKind::S3Fifo => Arc::new(S3FifoEngine::new(options)),
         EngineKind::Quick => Arc::new(QuickEngine::new(options)),
         EngineKind::Moka => Arc::new(MokaEngine::new(options)),
     }

@@ -1,6 +1,8 @@
 //! The same tests for every engine.
 
 use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tao_schema::fields::EncodedFields;
 use tao_schema::ids::{ObjectType, Seq};
 use tao_schema::rows::ObjectRow;
@@ -8,7 +10,7 @@ use tao_schema::rows::ObjectRow;
 use super::*;
 use crate::core::Body;
 
-const KINDS: [EngineKind; 2] = [EngineKind::Quick, EngineKind::Moka];
+const KINDS: [EngineKind; 3] = [EngineKind::S3Fifo, EngineKind::Quick, EngineKind::Moka];
 
 fn object(version: u64, bytes: usize) -> Entry {
     let fields = EncodedFields(Bytes::from(vec![0; bytes]));
@@ -110,5 +112,77 @@ fn lists_the_entries_of_one_shard() {
             .collect();
         found.sort_unstable();
         assert_eq!(found, (0..20).filter(|id| id % 2 == 1).collect::<Vec<_>>(), "{kind:?}");
+    }
+}
+
+/// Draws of a Zipf distribution over `keys`.
+struct Zipf {
+    sums: Vec<f64>,
+    random: StdRng,
+}
+
+impl Zipf {
+    fn new(keys: usize, exponent: f64, seed: u64) -> Self {
+        let mut sum = 0.0;
+        let sums = (1..=keys).map(|rank| {
+            sum += (rank as f64).powf(-exponent);
+            sum
+        });
+        Self { sums: sums.collect(), random: StdRng::seed_from_u64(seed) }
+    }
+
+    fn draw(&mut self) -> u64 {
+        let drawn = self.random.random_range(0.0..self.sums[self.sums.len() - 1]);
+        self.sums.partition_point(|sum| *sum < drawn) as u64
+    }
+}
+
+/// What is asked for beside a Zipf distribution.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Asked {
+    /// Nothing.
+    Steadily,
+    /// One of ten gets is of a key that never comes again.
+    Scans,
+    /// Other keys become the most popular ones, a twentieth of all at a time.
+    Drifts,
+}
+
+/// Share of gets that hit, in percent, of `gets` after as many, in a cache with room for `room` entries.
+fn hit_rate(kind: EngineKind, room: u64, exponent: f64, asked: Asked, gets: u64) -> f64 {
+    const KEYS: u64 = 20_000;
+    let probe = engine(kind, 1 << 20);
+    probe.put(key(1, 1), object(1, 100));
+    let engine = engine(kind, room * probe.stats().bytes);
+    let mut zipf = Zipf::new(KEYS as usize, exponent, 7);
+    let mut hits = 0;
+    for at in 0..2 * gets {
+        let id = match asked {
+            Asked::Scans if at % 10 == 0 => KEYS + at,
+            Asked::Drifts => (zipf.draw() + at / (gets / 10) * (KEYS / 20)) % KEYS,
+            _ => zipf.draw(),
+        };
+        if engine.get(&key(1, id)).is_some() {
+            hits += u64::from(at >= gets);
+        } else {
+            engine.put(key(1, id), object(1, 100));
+        }
+    }
+    hits as f64 * 100.0 / gets as f64
+}
+
+/// What an engine is worth: a hit saves a thousand times what it costs.
+#[test]
+fn hits_as_often_as_quick_cache() {
+    for (room, exponent, asked) in [
+        (1_000, 0.7, Asked::Steadily),
+        (4_000, 0.7, Asked::Scans),
+        (4_000, 0.9, Asked::Drifts),
+        (10_000, 0.8, Asked::Drifts),
+    ] {
+        let rate = |kind| hit_rate(kind, room, exponent, asked, 50_000);
+        let (ours, quick) = (rate(EngineKind::S3Fifo), rate(EngineKind::Quick));
+        println!("{room} of 20000, {exponent}, {asked:?}: {ours:.1} %, quick_cache {quick:.1} %");
+        assert!(ours > quick - 1.0, "{ours:.2} % against {quick:.2} %");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tao_schema::graph_schema::GraphSchema;
-use tao_schema::ops::{ReadReply, ReadReplyRef, ReadRequest, WriteReply, WriteRequest};
+use tao_schema::ops::{ReadOp, ReadReply, ReadReplyRef, ReadRequest, WriteReply, WriteRequest};
 use tao_schema::{Error, ErrorCode, Result};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -109,6 +109,13 @@ impl FollowerHandle {
     /// What it counts.
     pub fn metrics(&self) -> &Arc<FollowerMetrics> {
         &self.shared.metrics
+    }
+
+    /// These reads come next, in calls of [`Self::try_show`]: has their entries fetched from memory together, where they
+    /// would wait for one after the other. Changes no answer.
+    #[inline]
+    pub fn expect<'r>(&self, reads: impl Iterator<Item = &'r ReadOp>) {
+        self.shared.expect(reads);
     }
 
     /// Answers at once, if that is possible: from memory, or with a refusal that no leader could change. `None`: call

@@ -72,6 +72,9 @@ pub struct CacheConfig {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EngineName {
+    /// Our own, by S3-FIFO.
+    #[serde(rename = "s3fifo")]
+    S3Fifo,
     /// quick_cache
     Quick,
     /// moka
@@ -81,6 +84,7 @@ pub enum EngineName {
 impl From<EngineName> for EngineKind {
     fn from(name: EngineName) -> Self {
         match name {
+            EngineName::S3Fifo => Self::S3Fifo,
             EngineName::Quick => Self::Quick,
             EngineName::Moka => Self::Moka,
         }
@@ -172,7 +176,7 @@ impl Default for CacheConfig {
     fn default() -> Self {
         Self {
             bytes: 1 << 30,
-            engine: EngineName::Quick,
+            engine: EngineName::S3Fifo,
             max_age_ms: 10_000,
             ring_changes: 4096,
             ring_bytes: 4 << 20,

@@ -46,6 +46,13 @@ impl FollowerService {
 }
 
 impl RequestHandler for FollowerService {
+    fn prepare(&self, together: &[Incoming]) {
+        self.follower.expect(together.iter().filter_map(|incoming| match &incoming.op {
+            Ok(RequestOp::Read(read)) => Some(&read.op),
+            _ => None,
+        }));
+    }
+
     fn answer_now(&self, id: u64, op: &RequestOp, replies: &mut ReplyFrames) -> bool {
         let RequestOp::Read(read) = op else { return false };
         match self.follower.try_show(read, |reply| replies.show(id, reply)) {

@@ -25,8 +25,14 @@ use tonic::Status;
 pub use super::reply_frames::ReplyFrames;
 use super::reply_frames::encoded;
 
+/// Requests of a frame that are looked at together.
+pub(super) const TOGETHER: usize = 64;
+
 /// Answers the requests of a stream.
 pub trait RequestHandler: Clone + Send + Sync + Unpin + 'static {
+    /// Looks at requests that arrived together, before [`Self::answer_now`] is asked about each.
+    fn prepare(&self, _together: &[Incoming]) {}
+
     /// Answers request `id` into `replies`, if that needs no waiting. Answers whether it did.
     fn answer_now(&self, id: u64, op: &RequestOp, replies: &mut ReplyFrames) -> bool;
 
@@ -56,6 +62,8 @@ pub struct Replies<H, S> {
     drained: Pin<Box<WaitForCancellationFutureOwned>>,
     room: Arc<Semaphore>,
     frames: ReplyFrames,
+    /// Requests of the frame that is being answered; between frames just the room for them.
+    together: Vec<Incoming>,
     options: StreamOptions,
 }
 
@@ -77,6 +85,7 @@ pub fn run<H: RequestHandler, S>(handler: H, inbound: S, options: StreamOptions)
         drained: Box::pin(options.drain.clone().cancelled_owned()),
         room: Arc::new(Semaphore::new(options.max_requests)),
         frames: ReplyFrames::default(),
+        together: Vec::with_capacity(TOGETHER),
         options,
     }
 }
@@ -146,13 +155,21 @@ where
     /// # Errors
     /// The frame can't be read: nobody knows which requests it has, so the stream ends.
     fn take(&mut self, frame: &Bytes) -> Result<()> {
-        for incoming in requests(frame)? {
-            let Incoming { id, deadline, op } = incoming?;
-            match op {
-                Ok(op) if self.handler.answer_now(id, &op, &mut self.frames) => {}
-                Ok(op) => self.start(id, deadline, op),
-                Err(error) => self.frames.put(id, Err(error)),
+        let mut requests = requests(frame)?;
+        while !requests.is_empty() {
+            let mut together = std::mem::take(&mut self.together);
+            for incoming in requests.by_ref().take(TOGETHER) {
+                together.push(incoming?);
             }
+            self.handler.prepare(&together);
+            for Incoming { id, deadline, op } in together.drain(..) {
+                match op {
+                    Ok(op) if self.handler.answer_now(id, &op, &mut self.frames) => {}
+                    Ok(op) => self.start(id, deadline, op),
+                    Err(error) => self.frames.put(id, Err(error)),
+                }
+            }
+            self.together = together;
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ use tao_schema::wire::frames::{put_read_reply, put_reply};
 
 use super::size::{LARGEST, TARGET, fitting, too_large};
 
-/// Room for a usual frame of replies.
-const USUAL: usize = 8 << 10;
+/// Room for a usual frame of replies: sixty-four of a hundred bytes, with their heads.
+const USUAL: usize = 16 << 10;
 
 /// Frames that are being filled: each up to a size that its reader takes in any case.
 #[derive(Default)]

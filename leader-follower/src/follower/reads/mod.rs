@@ -1,6 +1,6 @@
 //! Reads: from memory if it may be believed and proves what is demanded, else one step up (R11, R15, R16, R18-R21).
 
-use tao_schema::ids::{Epoch, ListKey};
+use tao_schema::ids::{Epoch, ListKey, ObjectId};
 use tao_schema::limits::MAX_QUERY_LIMIT;
 use tao_schema::ops::{Explain, FillKey, ReadOp, ReadReply, ReadReplyRef, ReadRequest, Source};
 use tao_schema::{Error, ErrorCode, Result};
@@ -18,6 +18,11 @@ mod up;
 
 /// Looks at memory until one was not disturbed by a heartbeat; those come a few times a second.
 const LOOKS: usize = 3;
+
+/// Reads whose entries are fetched together, at most.
+const TOGETHER: usize = 64;
+/// Of fewer, each waits about as long as for itself.
+const WORTH_IT: usize = 3;
 
 /// What memory says to a read.
 enum Look<R> {
@@ -50,6 +55,20 @@ impl Miss {
 }
 
 impl Shared {
+    /// See [`super::FollowerHandle::expect`].
+    #[inline]
+    pub(super) fn expect<'r>(&self, reads: impl Iterator<Item = &'r ReadOp>) {
+        let mut keys = [Key::Object(ObjectId(0)); TOGETHER];
+        let mut number = 0;
+        for (key, op) in keys.iter_mut().zip(reads) {
+            *key = key_of(op);
+            number += 1;
+        }
+        if number >= WORTH_IT {
+            self.entries.touch(&keys[..number]);
+        }
+    }
+
     /// The synchronous way: a hit, or a refusal. Everything else is `None` and goes to [`Self::read`]. A hit is shown where
     /// it lies.
     #[inline]

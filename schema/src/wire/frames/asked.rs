@@ -3,17 +3,15 @@
 use bytes::BytesMut;
 
 use super::ENTRY;
+use super::piece::Piece;
 use super::requests::{
     ASSOC_COUNT, ASSOC_RANGE, ASSOC_TIME_RANGE, AT_LEAST, ATYPE, DEADLINE, ID, ID1, OBJECT_GET, READ,
     put_request,
 };
-use crate::ids::{ListKey, Position};
+use crate::ids::ListKey;
 use crate::ops::{Demand, Freshness, ReadOp, ReadRequest};
 use crate::planted::{Bug, planted};
 use crate::wire::envelope::{RequestOp, encode_request};
-
-/// More than the longest such read takes: its frame entry, id and deadline 19, the operation 33, the position 23.
-const LONGEST: usize = 80;
 
 /// A [`ReadRequest`] whose parts belong to somebody else.
 #[derive(Clone, Copy, Debug)]
@@ -26,12 +24,6 @@ pub struct ReadRequestRef<'a> {
     pub explain: bool,
     /// See [`ReadRequest`].
     pub forwarded: bool,
-}
-
-/// Bytes that become one request. Nothing in them is longer than 127, so every length is one byte.
-struct Piece {
-    bytes: [u8; LONGEST],
-    at: usize,
 }
 
 impl<'a> ReadRequestRef<'a> {
@@ -68,9 +60,9 @@ impl<'a> From<&'a ReadRequest> for ReadRequestRef<'a> {
 /// Appends a read to a frame. `deadline_ms`: how long the caller still waits; 0: the server's default.
 #[inline]
 pub fn put_read(frame: &mut BytesMut, id: u64, deadline_ms: u32, read: ReadRequestRef<'_>) {
-    let mut piece = Piece { bytes: [0; LONGEST], at: 0 };
+    let mut piece = Piece::new();
     if read.is_usual() && piece.read(id, deadline_ms, read).is_some() {
-        frame.extend_from_slice(&piece.bytes[..piece.at]);
+        frame.extend_from_slice(piece.bytes());
     } else {
         put_unusual(frame, id, deadline_ms, read);
     }
@@ -83,6 +75,7 @@ fn put_unusual(frame: &mut BytesMut, id: u64, deadline_ms: u32, read: ReadReques
     put_request(frame, &request);
 }
 
+/// A read takes at most 75 bytes: its frame entry, id and deadline 19, the operation 33, the position 23.
 impl Piece {
     /// `None`: it is of any length.
     #[inline]
@@ -93,55 +86,11 @@ impl Piece {
         let body = self.open(READ);
         self.op(read.op)?;
         if let Some(position) = read.demand.at_least {
-            self.position(position);
+            self.position(AT_LEAST, position);
         }
         self.close(body);
         self.close(entry);
         Some(())
-    }
-
-    #[inline]
-    fn byte(&mut self, byte: u8) {
-        self.bytes[self.at] = byte;
-        self.at += 1;
-    }
-
-    /// Key of a length-delimited field, and room for its length.
-    #[inline]
-    fn open(&mut self, key: u8) -> usize {
-        self.byte(key);
-        self.at += 1;
-        self.at
-    }
-
-    /// Ends the field that [`Piece::open`] began.
-    #[inline]
-    fn close(&mut self, start: usize) {
-        self.bytes[start - 1] = (self.at - start) as u8;
-    }
-
-    /// A varint field; left out if it is zero.
-    #[inline]
-    fn varint(&mut self, key: u8, mut value: u64) {
-        if value == 0 {
-            return;
-        }
-        self.byte(key);
-        while value >= 0x80 {
-            self.byte(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.byte(value as u8);
-    }
-
-    /// A field of fixed length; left out if it is zero.
-    #[inline]
-    fn fixed<const BYTES: usize>(&mut self, key: u8, value: [u8; BYTES]) {
-        if value != [0; BYTES] {
-            self.byte(key);
-            self.bytes[self.at..self.at + BYTES].copy_from_slice(&value);
-            self.at += BYTES;
-        }
     }
 
     #[inline]
@@ -178,14 +127,5 @@ impl Piece {
         self.fixed(ID1, list.id1.0.to_le_bytes());
         self.varint(ATYPE, list.atype.0.into());
         start
-    }
-
-    #[inline]
-    fn position(&mut self, position: Position) {
-        let start = self.open(AT_LEAST);
-        self.varint(0x08, position.shard.0.into());
-        self.varint(0x10, position.epoch.0.into());
-        self.varint(0x18, position.seq.0);
-        self.close(start);
     }
 }

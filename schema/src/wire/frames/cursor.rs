@@ -100,15 +100,6 @@ pub(super) fn varint_len(value: u64) -> usize {
     if value == 0 { 0 } else { 1 + encoded_len_varint(value) }
 }
 
-/// Such a field.
-#[inline]
-pub(super) fn put_varint(frame: &mut BytesMut, key: u8, value: u64) {
-    if value != 0 {
-        frame.put_u8(key);
-        encode_varint(value, frame);
-    }
-}
-
 /// Key and length of a length-delimited field.
 #[inline]
 pub(super) fn put_head(frame: &mut BytesMut, key: u8, length: usize) {
@@ -122,15 +113,7 @@ pub(super) fn delimited_len(length: usize) -> usize {
     1 + encoded_len_varint(length as u64) + length
 }
 
-/// A `fixed64` that is left out when it is zero.
-#[inline]
-pub(super) fn put_fixed64(frame: &mut BytesMut, key: u8, value: u64) {
-    if value != 0 {
-        frame.put_u8(key);
-        frame.put_u64_le(value);
-    }
-}
-
+/// Bytes of a `fixed64` field that is left out when it is zero.
 #[inline]
 pub(super) const fn fixed64_len(value: u64) -> usize {
     if value == 0 { 0 } else { 9 }

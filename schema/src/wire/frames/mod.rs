@@ -9,6 +9,7 @@ mod arrived;
 mod asked;
 mod codec;
 mod cursor;
+mod piece;
 mod replies;
 mod requests;
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Reply frames.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use prost::Message;
 use prost::encoding::encoded_len_varint;
 
 use super::ENTRY;
-use super::cursor::{delimited_len, fixed64_len, put_fixed64, put_head, put_varint, varint_len};
-use super::requests::{position_len, put_position};
+use super::cursor::{delimited_len, fixed64_len, put_head, varint_len};
+use super::piece::Piece;
+use super::requests::position_len;
 use crate::ids::ObjectId;
 use crate::ops::{AnswerRef, ObjectRef, ReadReplyRef};
 use crate::wire::envelope::{ReplyBody, encode_reply};
@@ -36,16 +37,18 @@ pub fn put_read_reply(frame: &mut BytesMut, id: u64, reply: ReadReplyRef<'_>) {
     let body = delimited_len(position_len(reply.position)) + delimited_len(answer) + time;
     let length = varint_len(id) + delimited_len(body);
     frame.reserve(delimited_len(length));
-    put_head(frame, ENTRY, length);
-    put_varint(frame, ID, id);
-    put_head(frame, READ, body);
-    put_position(frame, POSITION, reply.position);
-    put_head(frame, key, answer);
-    put_answer(frame, &reply.answer);
+    let mut piece = Piece::new();
+    piece.head(ENTRY, length);
+    piece.varint(ID, id);
+    piece.head(READ, body);
+    piece.position(POSITION, reply.position);
+    piece.head(key, answer);
+    piece = put_answer(frame, piece, &reply.answer);
     if let Some(time) = reply.time {
-        frame.put_u8(TIME);
-        prost::encoding::encode_varint(time.0, frame);
+        piece.byte(TIME);
+        piece.number(time.0);
     }
+    frame.extend_from_slice(piece.bytes());
 }
 
 /// Appends any reply.
@@ -75,27 +78,34 @@ fn object_len(id: ObjectId, row: ObjectRef<'_>) -> usize {
     head + delimited_len(row.fields.len())
 }
 
+/// Appends what comes before it, in `piece`, and the answer, but for what is given back.
 #[inline]
-fn put_answer(frame: &mut BytesMut, answer: &AnswerRef<'_>) {
+fn put_answer(frame: &mut BytesMut, mut piece: Piece, answer: &AnswerRef<'_>) -> Piece {
     match answer {
-        AnswerRef::Object(None) => {}
+        AnswerRef::Object(None) => piece,
         AnswerRef::Object(Some((id, row))) => {
-            put_head(frame, 0x0a, object_len(*id, *row));
-            put_fixed64(frame, 0x09, id.0);
-            put_varint(frame, 0x10, row.otype.0.into());
-            put_varint(frame, 0x18, row.version.0);
-            put_head(frame, 0x22, row.fields.len());
+            piece.head(0x0a, object_len(*id, *row));
+            piece.fixed(0x09, id.0.to_le_bytes());
+            piece.varint(0x10, row.otype.0.into());
+            piece.varint(0x18, row.version.0);
+            piece.head(0x22, row.fields.len());
+            frame.extend_from_slice(piece.bytes());
             frame.extend_from_slice(row.fields);
+            Piece::new()
         }
         AnswerRef::Edges { edges, version } => {
             let edges = edges.held();
-            put_head(frame, 0x0a, edges.packed_len());
+            piece.head(0x0a, edges.packed_len());
+            frame.extend_from_slice(piece.bytes());
             edges.put(frame);
-            put_varint(frame, 0x10, version.0);
+            let mut piece = Piece::new();
+            piece.varint(0x10, version.0);
+            piece
         }
         AnswerRef::Count { count, version } => {
-            put_varint(frame, 0x08, *count);
-            put_varint(frame, 0x10, version.0);
+            piece.varint(0x08, *count);
+            piece.varint(0x10, version.0);
+            piece
         }
     }
 }

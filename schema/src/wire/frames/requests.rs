@@ -7,7 +7,7 @@ use prost::Message;
 use prost::encoding::encoded_len_varint;
 
 use super::ENTRY;
-use super::cursor::{Cursor, put_head, put_varint, varint_len};
+use super::cursor::{Cursor, put_head, varint_len};
 use crate::error::{Error, Result};
 use crate::ids::{AssocType, Epoch, ListKey, ObjectId, Position, PrimaryTime, Seq, ShardId, Time};
 use crate::limits::{MAX_DEADLINE, MAX_FRAME_OPS, MAX_ID2_SET};
@@ -214,15 +214,6 @@ pub(super) fn position(body: &[u8]) -> Option<Position> {
 #[inline]
 pub(super) fn position_len(position: Position) -> usize {
     varint_len(position.shard.0.into()) + varint_len(position.epoch.0.into()) + varint_len(position.seq.0)
-}
-
-/// A position as a field.
-#[inline]
-pub(super) fn put_position(frame: &mut BytesMut, key: u8, position: Position) {
-    put_head(frame, key, position_len(position));
-    put_varint(frame, 0x08, position.shard.0.into());
-    put_varint(frame, 0x10, position.epoch.0.into());
-    put_varint(frame, 0x18, position.seq.0);
 }
 
 /// Appends any request to a frame.

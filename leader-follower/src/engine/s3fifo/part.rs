@@ -1,0 +1,345 @@
+//! [`Part`]: the entries that share a lock and a budget, and which of them goes when the budget is used up.
+
+use foldhash::fast::RandomState;
+use std::hash::BuildHasher;
+
+use super::super::{CompactKey, weight};
+use super::OVERHEAD;
+use super::ghosts::Ghosts;
+use super::index::{Index, KeyHash};
+use super::slots::{NONE, Slot, SlotNumber, Slots};
+use crate::core::Entry;
+
+/// Of a part's bytes, one in so many is the small queue's.
+const SMALL_SHARE: u64 = 33;
+/// For so many live entries one ghost.
+const GHOST_SHARE: usize = 2;
+/// Used so often while in the small queue, an entry enters the main one.
+const USES_TO_STAY: u8 = 1;
+/// Entries that one eviction may spare for having been used, before it takes what comes next: a put must not walk through
+/// all of a queue.
+const MOST_SPARED: usize = 64;
+/// Dead slots are swept out when they are more than the live ones and this.
+const FEW_DEAD: usize = 1 << 10;
+
+/// S3-FIFO (Yang et al., SOSP 2023): new entries pass through a small queue, which those leave that nobody uses; the others,
+/// and those that come back soon, enter the main one. A use moves nothing: it is counted in the slot.
+pub(super) struct Part {
+    slots: Slots,
+    index: Index,
+    ghosts: Ghosts,
+    small: Queue,
+    main: Queue,
+    capacity: u64,
+    live: usize,
+    dead: usize,
+}
+
+/// Slots in the order in which they came, linked by [`Slot::next`].
+struct Queue {
+    head: SlotNumber,
+    tail: SlotNumber,
+    /// Of its live entries.
+    bytes: u64,
+}
+
+/// An entry whose time is over, and what made it go: dropped after the lock.
+pub(super) type LetGo = Vec<Entry>;
+
+impl Part {
+    pub(super) fn new(capacity: u64, segments: usize) -> Self {
+        Self {
+            slots: Slots::new(),
+            index: Index::new(segments),
+            ghosts: Ghosts::new(),
+            small: Queue::new(),
+            main: Queue::new(),
+            capacity,
+            live: 0,
+            dead: 0,
+        }
+    }
+
+    #[inline]
+    pub(super) fn get(&self, hash: KeyHash, key: CompactKey) -> Option<&Slot> {
+        self.slots.get(self.index.find(hash, key, &self.slots)?)
+    }
+
+    /// See [`Index::touch`].
+    #[inline]
+    pub(super) fn touch_line(&self, hash: KeyHash) -> u32 {
+        self.index.touch(hash)
+    }
+
+    /// The slot that may be the key's.
+    #[inline]
+    pub(super) fn touch_slot(&self, hash: KeyHash) -> Option<&Slot> {
+        self.index.guess(hash).and_then(|number| self.slots.get(number))
+    }
+
+    /// Stores an entry in place of the one before. Answers how many were evicted for it; they go to `gone`, as does the one
+    /// before.
+    pub(super) fn put(
+        &mut self,
+        hash: KeyHash,
+        key: CompactKey,
+        entry: Entry,
+        hasher: &RandomState,
+        gone: &mut LetGo,
+    ) -> u64 {
+        let bytes = slot_bytes(&entry);
+        if let Some(slot) = self.index.find(hash, key, &self.slots).and_then(|n| self.slots.get_mut(n)) {
+            let queue = if slot.in_main() { &mut self.main } else { &mut self.small };
+            if let Some(before) = slot.entry.replace(entry) {
+                queue.bytes -= slot_bytes(&before);
+                gone.push(before);
+            }
+            queue.bytes += bytes;
+            return self.make_room(hasher, gone);
+        }
+        let mut evicted = 0;
+        let number = loop {
+            match self.slots.take() {
+                Some(number) => break number,
+                // As many as can be numbered.
+                None => evicted += self.evict(hasher, gone),
+            }
+        };
+        let returned = self.ghosts.take(hash);
+        if let Some(slot) = self.slots.get_mut(number) {
+            slot.fill(key, entry);
+            if returned {
+                slot.enters_main();
+            }
+        }
+        let queue = if returned { &mut self.main } else { &mut self.small };
+        queue.push(number, &mut self.slots);
+        queue.bytes += bytes;
+        self.live += 1;
+        let slots = &self.slots;
+        let hash_of = |number| slots.get(number).map_or(KeyHash(0), |slot| hash_of(hasher, slot.key()));
+        self.index.insert(hash, number, hash_of);
+        evicted + self.make_room(hasher, gone)
+    }
+
+    /// Drops the entry of a key.
+    pub(super) fn remove(&mut self, hash: KeyHash, key: CompactKey) -> Option<Entry> {
+        let number = self.index.find(hash, key, &self.slots)?;
+        self.index.remove(hash, number);
+        let slot = self.slots.get_mut(number)?;
+        let queue = if slot.in_main() { &mut self.main } else { &mut self.small };
+        let entry = slot.entry.take();
+        queue.bytes -= entry.as_ref().map_or(0, slot_bytes);
+        self.live -= 1;
+        self.dead += 1;
+        if self.dead > self.live + FEW_DEAD {
+            self.small.sweep(&mut self.slots);
+            self.main.sweep(&mut self.slots);
+            self.dead = 0;
+        }
+        entry
+    }
+
+    pub(super) const fn live(&self) -> usize {
+        self.live
+    }
+
+    pub(super) const fn bytes(&self) -> u64 {
+        self.small.bytes + self.main.bytes
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.live()
+    }
+
+    fn make_room(&mut self, hasher: &RandomState, gone: &mut LetGo) -> u64 {
+        let mut evicted = 0;
+        while self.bytes() > self.capacity {
+            match self.evict(hasher, gone) {
+                0 => break,
+                number => evicted += number,
+            }
+        }
+        evicted
+    }
+
+    /// Lets one entry go. Answers how many went: none, if there is none.
+    fn evict(&mut self, hasher: &RandomState, gone: &mut LetGo) -> u64 {
+        let mut spared = 0;
+        loop {
+            let from_small = self.small.bytes > self.capacity / SMALL_SHARE || self.main.is_empty();
+            let queue = if from_small { &mut self.small } else { &mut self.main };
+            let Some(number) = queue.pop(&self.slots) else { return 0 };
+            let Some(slot) = self.slots.get_mut(number) else { return 0 };
+            let Some(bytes) = slot.entry.as_ref().map(slot_bytes) else {
+                self.slots.give_back(number);
+                self.dead -= 1;
+                continue;
+            };
+            queue.bytes -= bytes;
+            let uses = slot.uses();
+            let stays = if from_small { uses >= USES_TO_STAY } else { uses > 0 };
+            if stays && spared < MOST_SPARED {
+                spared += 1;
+                slot.set_uses(if from_small { 0 } else { uses - 1 });
+                slot.enters_main();
+                self.main.push(number, &mut self.slots);
+                self.main.bytes += bytes;
+                continue;
+            }
+            let hash = hash_of(hasher, slot.key());
+            gone.extend(slot.entry.take());
+            self.index.remove(hash, number);
+            self.slots.give_back(number);
+            self.live -= 1;
+            if from_small {
+                self.ghosts.make_room(self.live / GHOST_SHARE);
+                self.ghosts.add(hash);
+            }
+            return 1;
+        }
+    }
+}
+
+impl Queue {
+    const fn new() -> Self {
+        Self { head: NONE, tail: NONE, bytes: 0 }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.head == NONE
+    }
+
+    fn push(&mut self, number: SlotNumber, slots: &mut Slots) {
+        if let Some(slot) = slots.get_mut(number) {
+            slot.next = NONE;
+        }
+        match slots.get_mut(self.tail) {
+            Some(last) => last.next = number,
+            None => self.head = number,
+        }
+        self.tail = number;
+    }
+
+    fn pop(&mut self, slots: &Slots) -> Option<SlotNumber> {
+        let number = self.head;
+        self.head = slots.get(number)?.next;
+        if self.head == NONE {
+            self.tail = NONE;
+        }
+        Some(number)
+    }
+
+    /// Frees the slots whose entries were removed.
+    fn sweep(&mut self, slots: &mut Slots) {
+        let mut swept = Self { bytes: self.bytes, ..Self::new() };
+        while let Some(number) = self.pop(slots) {
+            if slots.get(number).is_some_and(|slot| slot.entry.is_some()) {
+                swept.push(number, slots);
+            } else {
+                slots.give_back(number);
+            }
+        }
+        *self = swept;
+    }
+}
+
+/// Bytes that an entry counts for.
+pub(super) fn slot_bytes(entry: &Entry) -> u64 {
+    OVERHEAD + weight(entry) as u64
+}
+
+#[inline]
+pub(super) fn hash_of(hasher: &RandomState, key: CompactKey) -> KeyHash {
+    KeyHash(hasher.hash_one(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+    use tao_schema::ids::{ObjectId, Seq, ShardId};
+
+    use super::*;
+    use crate::core::Body;
+
+    impl Part {
+        /// Bytes of slots, index and ghosts.
+        pub(in super::super) fn table_bytes(&self) -> usize {
+            self.slots.bytes() + self.index.bytes() + self.ghosts.bytes()
+        }
+
+        /// Slots of both queues, dead ones too.
+        fn queued(&self) -> usize {
+            let from = |head| std::iter::successors(self.slots.get(head), |slot| self.slots.get(slot.next));
+            from(self.small.head).count() + from(self.main.head).count()
+        }
+    }
+
+    /// Against a map that forgets nothing: what is there is the last put, and the accounts are right.
+    #[test]
+    fn keeps_its_accounts() {
+        for seed in 0..10 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let hasher = RandomState::default();
+            let mut part = Part::new(60_000, 2);
+            let (mut last, mut evicted, mut added, mut removed) = (HashMap::new(), 0, 0, 0);
+            for step in 0..20_000u64 {
+                let id = random.random_range(0..2_000u64);
+                let key = CompactKey::new(ObjectId::new(ShardId(1), id), CompactKey::OBJECT);
+                let hash = hash_of(&hasher, key);
+                match random.random_range(0..10) {
+                    0..4 => {
+                        let size = random.random_range(0..200);
+                        let fields = tao_schema::fields::EncodedFields(vec![0; size].into());
+                        let row = tao_schema::rows::ObjectRow {
+                            otype: tao_schema::ids::ObjectType(1),
+                            version: Seq(step),
+                            fields,
+                        };
+                        added += u64::from(part.get(hash, key).is_none());
+                        let entry = Entry::new(0, Seq(step), &Body::Object(Some(row)));
+                        evicted += part.put(hash, key, entry, &hasher, &mut LetGo::new());
+                        last.insert(id, step);
+                    }
+                    4..7 => {
+                        removed += u64::from(part.remove(hash, key).is_some());
+                        last.remove(&id);
+                    }
+                    _ => {
+                        if let Some(slot) = part.get(hash, key) {
+                            slot.used();
+                            let seq = slot.entry.as_ref().map(|entry| entry.as_of().0);
+                            assert_eq!(seq, last.get(&id).copied(), "seed {seed}, step {step}");
+                        }
+                    }
+                }
+                assert!(part.bytes() <= 60_000, "seed {seed}, step {step}");
+            }
+            let entries: Vec<_> = part.entries().filter_map(|slot| slot.entry.as_ref()).collect();
+            assert_eq!(entries.len(), part.live(), "seed {seed}");
+            assert_eq!(added - removed - evicted, part.live() as u64, "seed {seed}");
+            assert_eq!(entries.iter().map(|entry| slot_bytes(entry)).sum::<u64>(), part.bytes());
+            assert_eq!(part.queued(), part.live() + part.dead, "seed {seed}");
+            assert!(part.dead <= part.live() + FEW_DEAD, "seed {seed}");
+        }
+    }
+
+    /// Removed entries leave no slots behind, though nothing is ever evicted.
+    #[test]
+    fn removals_alone_do_not_grow_it() {
+        let hasher = RandomState::default();
+        let mut part = Part::new(1 << 30, 1);
+        for id in 0..100_000 {
+            let key = CompactKey::new(ObjectId::new(ShardId(1), id), CompactKey::OBJECT);
+            let hash = hash_of(&hasher, key);
+            let entry = Entry::new(0, Seq(1), &Body::Object(None));
+            part.put(hash, key, entry, &hasher, &mut LetGo::new());
+            part.remove(hash, key);
+        }
+        assert_eq!((part.live(), part.bytes()), (0, 0));
+        assert!(part.table_bytes() < 100_000, "{} bytes", part.table_bytes());
+    }
+}
