@@ -54,7 +54,7 @@ pub struct NodeConfig {
 pub struct CacheConfig {
     /// Budget for entries with their overhead.
     pub bytes: u64,
-    /// `quick` (default, measured faster on the hit path) or `moka`.
+    /// `s3fifo` (default: its lookups are the cheapest, and so are its tables), `quick` or `moka`.
     pub engine: EngineName,
     /// What is older than this is served from nobody's memory, unless the read itself says how old it may be: it is asked
     /// of the leader, and then of the master region.
