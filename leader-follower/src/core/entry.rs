@@ -184,13 +184,15 @@ impl Entry {
         self.len() == 0
     }
 
-    /// Reads a byte of each of the entry's first lines of the processor's cache, and its last one, to have them fetched; what
-    /// lies between is found by the processor itself.
+    /// Reads a byte of each of the entry's first lines of the processor's cache, that of the counter too, and its last one, to have
+    /// them fetched; what lies between is found by the processor itself.
     #[inline]
     pub(crate) fn touch(&self) -> u32 {
         let bytes = &self.0.slice;
         let lines = bytes.iter().step_by(LINE).take(TOUCHED_LINES).chain(bytes.last());
-        lines.fold(self.head().generation, |all, byte| all ^ u32::from(*byte))
+        // Beside the counter, and at the head's end.
+        let head = self.head().as_of.0 as u32 ^ self.head().generation;
+        lines.fold(head, |all, byte| all ^ u32::from(*byte))
     }
 
     fn head(&self) -> &Head {

@@ -26,7 +26,7 @@ pub use super::reply_frames::ReplyFrames;
 use super::reply_frames::encoded;
 
 /// Requests of a frame that are looked at together.
-pub(super) const TOGETHER: usize = 64;
+const TOGETHER: usize = 64;
 
 /// Answers the requests of a stream.
 pub trait RequestHandler: Clone + Send + Sync + Unpin + 'static {
@@ -62,7 +62,7 @@ pub struct Replies<H, S> {
     drained: Pin<Box<WaitForCancellationFutureOwned>>,
     room: Arc<Semaphore>,
     frames: ReplyFrames,
-    /// Requests of the frame that is being answered; between frames just the room for them.
+    /// Room for the requests of the frame that is being answered.
     together: Vec<Incoming>,
     options: StreamOptions,
 }
@@ -85,7 +85,7 @@ pub fn run<H: RequestHandler, S>(handler: H, inbound: S, options: StreamOptions)
         drained: Box::pin(options.drain.clone().cancelled_owned()),
         room: Arc::new(Semaphore::new(options.max_requests)),
         frames: ReplyFrames::default(),
-        together: Vec::with_capacity(TOGETHER),
+        together: Vec::new(),
         options,
     }
 }

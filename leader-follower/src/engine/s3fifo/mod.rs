@@ -5,7 +5,7 @@
 //! A hit costs hardly more than the memory that it waits for: table, slot, entry, one line of the processor's cache each, in
 //! turn. With a million entries that is most of a node's work. The requests of a frame are known together, so their lines can
 //! be fetched together ([`Entries::touch`]), which needs a table that lets itself be looked at that way. What is kept is
-//! decided as quick_cache does, which stays as an engine to compare with.
+//! decided by S3-FIFO, as in quick_cache, which stays as an engine to compare with.
 
 mod ghosts;
 mod index;
@@ -25,7 +25,7 @@ use self::slots::Slot;
 use super::{CacheEngine, CompactKey, EngineOptions, EngineStats};
 use crate::core::{Entries, Entry, Key};
 
-/// Slot 24, index 4 at a load of 44 to 88 percent, half a ghost 2 to 3 bytes; see the test.
+/// Slot 24, index 4 bytes at a load of 31 to 88 percent, half a ghost 2 to 3; see the test.
 const OVERHEAD: u64 = 36;
 /// The budget is split evenly into parts with a lock each. A part is kept at least this large, so that the heaviest
 /// objects (1 MiB) fit many times and one of them does not sweep a part clean.
@@ -73,7 +73,7 @@ impl S3FifoEngine {
 
     /// Touches at most [`TOUCHED`] keys. All first steps, then all second ones, and so on: none waits for another of its
     /// kind, so the processor has them under way together. That needs all locks beforehand, because taking one waits for
-    /// every load before it.
+    /// every load before it. They are held for some microseconds, while writers of these parts wait.
     fn touch_some(&self, keys: &[Key]) {
         let mut hashes = [KeyHash(0); TOUCHED];
         let mut held: [Option<RwLockReadGuard<'_, Part>>; MAX_PARTS as usize] = [const { None }; _];

@@ -19,8 +19,13 @@ const USES_TO_STAY: u8 = 1;
 /// Entries that one eviction may spare for having been used, before it takes what comes next: a put must not walk through
 /// all of a queue.
 const MOST_SPARED: usize = 64;
-/// Dead slots are swept out when they are more than the live ones and this.
-const FEW_DEAD: usize = 1 << 10;
+/// Slots that a removal looks at, to free dead ones: all of them are looked at while an eighth as many are removed, so the dead
+/// stay few, and nobody waits for a sweep of all.
+const SWEPT: usize = 8;
+/// So few dead slots are left alone.
+const FEW_DEAD: usize = 64;
+
+const SLOT_BYTES: u64 = size_of::<Slot>() as u64;
 
 /// S3-FIFO (Yang et al., SOSP 2023): new entries pass through a small queue, which those leave that nobody uses; the others,
 /// and those that come back soon, enter the main one. A use moves nothing: it is counted in the slot.
@@ -39,11 +44,13 @@ pub(super) struct Part {
 struct Queue {
     head: SlotNumber,
     tail: SlotNumber,
+    /// The last live one that the sweep looked at; what follows is next.
+    swept: SlotNumber,
     /// Of its live entries.
     bytes: u64,
 }
 
-/// An entry whose time is over, and what made it go: dropped after the lock.
+/// Entries whose time is over: dropped after the lock.
 pub(super) type LetGo = Vec<Entry>;
 
 impl Part {
@@ -105,7 +112,8 @@ impl Part {
                 None => evicted += self.evict(hasher, gone),
             }
         };
-        let returned = self.ghosts.take(hash);
+        // What the small queue can't hold would go at once, and take all of that queue with it.
+        let returned = self.ghosts.take(hash) || bytes > self.capacity / SMALL_SHARE;
         if let Some(slot) = self.slots.get_mut(number) {
             slot.fill(key, entry);
             if returned {
@@ -132,10 +140,10 @@ impl Part {
         queue.bytes -= entry.as_ref().map_or(0, slot_bytes);
         self.live -= 1;
         self.dead += 1;
-        if self.dead > self.live + FEW_DEAD {
-            self.small.sweep(&mut self.slots);
-            self.main.sweep(&mut self.slots);
-            self.dead = 0;
+        if self.dead > FEW_DEAD {
+            for queue in [&mut self.small, &mut self.main] {
+                self.dead -= queue.sweep(&mut self.slots, SWEPT);
+            }
         }
         entry
     }
@@ -152,9 +160,14 @@ impl Part {
         self.slots.live()
     }
 
+    /// Bytes of slots that were made for more entries than there are now, but for a few: they are not given back.
+    fn idle_bytes(&self) -> u64 {
+        self.slots.made().saturating_sub(self.live + Slots::AT_A_TIME) as u64 * SLOT_BYTES
+    }
+
     fn make_room(&mut self, hasher: &RandomState, gone: &mut LetGo) -> u64 {
         let mut evicted = 0;
-        while self.bytes() > self.capacity {
+        while self.bytes() + self.idle_bytes() > self.capacity {
             match self.evict(hasher, gone) {
                 0 => break,
                 number => evicted += number,
@@ -203,7 +216,7 @@ impl Part {
 
 impl Queue {
     const fn new() -> Self {
-        Self { head: NONE, tail: NONE, bytes: 0 }
+        Self { head: NONE, tail: NONE, swept: NONE, bytes: 0 }
     }
 
     const fn is_empty(&self) -> bool {
@@ -227,20 +240,38 @@ impl Queue {
         if self.head == NONE {
             self.tail = NONE;
         }
+        if self.swept == number {
+            self.swept = NONE;
+        }
         Some(number)
     }
 
-    /// Frees the slots whose entries were removed.
-    fn sweep(&mut self, slots: &mut Slots) {
-        let mut swept = Self { bytes: self.bytes, ..Self::new() };
-        while let Some(number) = self.pop(slots) {
-            if slots.get(number).is_some_and(|slot| slot.entry.is_some()) {
-                swept.push(number, slots);
-            } else {
-                slots.give_back(number);
+    /// Looks at the next `steps` slots, from the head again after the tail, and frees those whose entries were removed.
+    /// Answers how many.
+    fn sweep(&mut self, slots: &mut Slots, steps: usize) -> usize {
+        let mut freed = 0;
+        for _ in 0..steps {
+            let next = slots.get(self.swept).map_or(self.head, |swept| swept.next);
+            let Some(slot) = slots.get(next) else {
+                self.swept = NONE;
+                break;
+            };
+            if slot.entry.is_some() {
+                self.swept = next;
+                continue;
             }
+            let after = slot.next;
+            match slots.get_mut(self.swept) {
+                Some(before) => before.next = after,
+                None => self.head = after,
+            }
+            if after == NONE {
+                self.tail = self.swept;
+            }
+            slots.give_back(next);
+            freed += 1;
         }
-        *self = swept;
+        freed
     }
 }
 
@@ -260,7 +291,9 @@ mod tests {
 
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
-    use tao_schema::ids::{ObjectId, Seq, ShardId};
+    use tao_schema::fields::EncodedFields;
+    use tao_schema::ids::{ObjectId, ObjectType, Seq, ShardId};
+    use tao_schema::rows::ObjectRow;
 
     use super::*;
     use crate::core::Body;
@@ -278,6 +311,12 @@ mod tests {
         }
     }
 
+    fn object(seq: u64, size: usize) -> Entry {
+        let fields = EncodedFields(vec![0; size].into());
+        let row = ObjectRow { otype: ObjectType(1), version: Seq(seq), fields };
+        Entry::new(0, Seq(seq), &Body::Object(Some(row)))
+    }
+
     /// Against a map that forgets nothing: what is there is the last put, and the accounts are right.
     #[test]
     fn keeps_its_accounts() {
@@ -293,14 +332,8 @@ mod tests {
                 match random.random_range(0..10) {
                     0..4 => {
                         let size = random.random_range(0..200);
-                        let fields = tao_schema::fields::EncodedFields(vec![0; size].into());
-                        let row = tao_schema::rows::ObjectRow {
-                            otype: tao_schema::ids::ObjectType(1),
-                            version: Seq(step),
-                            fields,
-                        };
                         added += u64::from(part.get(hash, key).is_none());
-                        let entry = Entry::new(0, Seq(step), &Body::Object(Some(row)));
+                        let entry = object(step, size);
                         evicted += part.put(hash, key, entry, &hasher, &mut LetGo::new());
                         last.insert(id, step);
                     }
@@ -323,8 +356,45 @@ mod tests {
             assert_eq!(added - removed - evicted, part.live() as u64, "seed {seed}");
             assert_eq!(entries.iter().map(|entry| slot_bytes(entry)).sum::<u64>(), part.bytes());
             assert_eq!(part.queued(), part.live() + part.dead, "seed {seed}");
-            assert!(part.dead <= part.live() + FEW_DEAD, "seed {seed}");
+            assert!(part.dead <= part.live() / 2 + 2 * FEW_DEAD, "seed {seed}: {} dead", part.dead);
         }
+    }
+
+    #[test]
+    fn a_heavy_entry_stays_in_a_full_part_and_most_others_do() {
+        let hasher = RandomState::default();
+        let mut part = Part::new(1 << 20, 1);
+        let put = |part: &mut Part, id, size: usize| {
+            let key = CompactKey::new(ObjectId::new(ShardId(1), id), CompactKey::OBJECT);
+            let hash = hash_of(&hasher, key);
+            part.put(hash, key, object(1, size), &hasher, &mut LetGo::new());
+            part.get(hash, key).is_some()
+        };
+        for id in 0..20_000 {
+            put(&mut part, id, 100);
+        }
+        let before = part.live();
+        assert!(put(&mut part, 20_000, 100_000), "the small queue has 31 KiB");
+        assert!(part.live() > before * 8 / 10, "{} of {before}", part.live());
+    }
+
+    /// Slots that a load of small entries left behind count when large ones come.
+    #[test]
+    fn slots_of_the_past_are_within_the_budget() {
+        let hasher = RandomState::default();
+        let mut part = Part::new(4 << 20, 1);
+        for id in 0..100_000 {
+            let key = CompactKey::new(ObjectId::new(ShardId(1), id), CompactKey::OBJECT);
+            let hash = hash_of(&hasher, key);
+            let size = if id < 50_000 { 0 } else { 1_000 };
+            part.put(hash, key, object(1, size), &hasher, &mut LetGo::new());
+        }
+        let slots = part.slots.made() as u64 * SLOT_BYTES;
+        assert!(slots > 1 << 20, "{slots}");
+        let content = part.bytes() - part.live() as u64 * OVERHEAD;
+        let most = (4 << 20) + Slots::AT_A_TIME as u64 * SLOT_BYTES;
+        assert!(content + slots <= most, "{content} and {slots}");
+        assert!(content > 2 << 20, "{content}");
     }
 
     /// Removed entries leave no slots behind, though nothing is ever evicted.

@@ -45,6 +45,9 @@ impl Slots {
     /// An index entry has so many bits for a slot's number.
     pub(super) const MOST: usize = 1 << 24;
 
+    /// So many are made at a time.
+    pub(super) const AT_A_TIME: usize = CHUNK;
+
     pub(super) const fn new() -> Self {
         Self { chunks: Vec::new(), free: NONE }
     }
@@ -59,6 +62,11 @@ impl Slots {
     pub(super) fn get_mut(&mut self, number: SlotNumber) -> Option<&mut Slot> {
         let number = number as usize;
         self.chunks.get_mut(number / CHUNK)?.get_mut(number % CHUNK)
+    }
+
+    /// Slots that there are, free ones too.
+    pub(super) fn made(&self) -> usize {
+        self.chunks.len() * CHUNK
     }
 
     /// A free slot; `None`: there are as many as there can be.

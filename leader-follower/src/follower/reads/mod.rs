@@ -60,9 +60,13 @@ impl Shared {
     pub(super) fn expect<'r>(&self, reads: impl Iterator<Item = &'r ReadOp>) {
         let mut keys = [Key::Object(ObjectId(0)); TOGETHER];
         let mut number = 0;
-        for (key, op) in keys.iter_mut().zip(reads) {
-            *key = key_of(op);
+        for op in reads {
+            keys[number] = key_of(op);
             number += 1;
+            if number == TOGETHER {
+                self.entries.touch(&keys);
+                number = 0;
+            }
         }
         if number >= WORTH_IT {
             self.entries.touch(&keys[..number]);
