@@ -59,7 +59,7 @@ impl Ghosts {
     fn set_of(&self, print: u32) -> Option<usize> {
         let sets = self.sets.len();
         // Below `sets`, so it fits.
-        (sets > 0).then(|| (u64::from(print) * sets as u64 >> 32) as usize)
+        (sets > 0).then(|| ((u64::from(print) * sets as u64) >> 32) as usize)
     }
 }
 

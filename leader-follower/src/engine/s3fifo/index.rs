@@ -196,10 +196,10 @@ impl Line {
     /// The entries with this tag.
     #[inline]
     fn tagged(&self, tag: u8) -> Places {
-        let differences = u128::from_le_bytes(self.tags) ^ ONES * u128::from(tag);
+        let differences = u128::from_le_bytes(self.tags) ^ (ONES * u128::from(tag));
         // Adding carries into the highest bit of each byte that is not zero, and no further.
-        let low = (differences & ONES * 0x7F) + ONES * 0x7F;
-        Places(!(low | differences) & ONES * 0x80)
+        let low = (differences & (ONES * 0x7F)) + ONES * 0x7F;
+        Places(!(low | differences) & (ONES * 0x80))
     }
 
     #[inline]
