@@ -30,7 +30,8 @@ pub fn sessions(bytes: &[u8]) {
         assert_eq!(session.to_string().parse::<Session>().map(said), Ok(said(session)));
     }
     let Ok(session) = Session::from_bytes(bytes) else { return };
-    assert!(session.len() * 4 <= bytes.len(), "a position takes 4 bytes at least");
+    // In the first format; in today's it takes 4.
+    assert!(session.len() * 3 <= bytes.len(), "a position takes 3 bytes at least");
     let again = Session::from_bytes(&session.to_bytes()).expect("its own bytes");
     assert_eq!(said(again.clone()), said(session.clone()));
     assert_eq!(session.to_string().parse::<Session>().as_ref(), Ok(&again));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use tao_client::{Client, Consistency, Error, ErrorCode, SessionClient};
+use tao_client::{Client, Consistency, Error, ErrorCode, SessionClient, Written};
 use tao_schema::ids::{ObjectId, ObjectType};
 
 use super::ledger::{Ledger, Served, served};
@@ -42,6 +42,9 @@ pub(super) struct Citizen {
     doubtful: BTreeSet<u32>,
     /// Friendships that were ended: a failover may lose that, too.
     parted: BTreeSet<u32>,
+    /// Friendships whose last change was acknowledged while one of its sides was pending: the own count may be without it (R23),
+    /// whatever was written of other pairs since.
+    pending: BTreeSet<u32>,
 }
 
 /// The user's own value: what was acknowledged last, and the highest that may have been written.
@@ -64,6 +67,7 @@ impl Citizen {
             friends: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             parted: BTreeSet::new(),
+            pending: BTreeSet::new(),
         }
     }
 
@@ -179,7 +183,7 @@ impl Citizen {
         let (me, friend) = (self.id(0), self.id(other));
         let began = Instant::now();
         let call = session.assoc_add(me, "friend", friend).time(other).timeout(PATIENCE).send().await;
-        let pending = call.as_ref().is_ok_and(|written| written.inverse_pending);
+        let pending = self.pends(other, &call);
         match self.wrote("assoc_add", began, &call) {
             Some(true) => {
                 self.friends.insert(other);
@@ -201,7 +205,7 @@ impl Citizen {
         let began = Instant::now();
         // From the other end: the order of the pair is the same.
         let call = session.assoc_delete(friend, "friend", me).timeout(PATIENCE).send().await;
-        let pending = call.as_ref().is_ok_and(|written| written.inverse_pending);
+        let pending = self.pends(other, &call);
         match self.wrote("assoc_delete", began, &call) {
             Some(true) => {
                 self.friends.remove(&other);
@@ -216,6 +220,17 @@ impl Citizen {
         }
         self.session = session.export();
         self.read_friendship(reader, other, !pending).await;
+    }
+
+    /// Whether one side of a friendship that was changed is still to come.
+    fn pends(&mut self, other: u32, call: &Result<Written, Error>) -> bool {
+        let Ok(written) = call else { return false };
+        if written.inverse_pending {
+            self.pending.insert(other);
+        } else {
+            self.pending.remove(&other);
+        }
+        written.inverse_pending
     }
 
     /// The edge from both ends, and the count of the own list. Of a pair whose other side is pending the session has a
@@ -245,8 +260,9 @@ impl Citizen {
         let began = Instant::now();
         match session.assoc_count(me, "friend").timeout(PATIENCE).send_explained().await {
             Ok(answered) if both => {
-                let (least, most) =
-                    (self.friends.len() as u64, (self.friends.len() + self.doubtful.len()) as u64);
+                let least = self.friends.difference(&self.pending).count() as u64;
+                let open: BTreeSet<u32> = self.doubtful.union(&self.pending).copied().collect();
+                let most = self.friends.union(&open).count() as u64;
                 let count = answered.value.count;
                 self.ledger.read("token_count", served(answered.explain.as_ref(), &region), began.elapsed());
                 if !(least..=most).contains(&count) {
