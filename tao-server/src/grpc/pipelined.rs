@@ -1,11 +1,16 @@
 //! [`Pipelined`]: a service whose pipelined streams are read and written as bytes.
+//!
+//! Replies are the messages of the response's body as they were put together: through tonic's encoder each was copied once more,
+//! which took a sixth of a follower's time when it answered lists.
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::stream::Empty;
+use futures_util::{Stream, StreamExt, stream};
+use http_body::Frame;
 use prost::Message;
 use tao_schema::wire::frames::FrameCodec;
 use tao_schema::wire::proto;
@@ -15,6 +20,7 @@ use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::pipeline::{Replies, RequestHandler, StreamOptions, run};
+use super::reply_frames::PREFIX;
 
 /// Serves `Pipeline` with [`FrameCodec`] in place of the generated messages, and leaves everything else to `inner`. The
 /// bytes on the wire are the same.
@@ -59,25 +65,66 @@ where
         if method != Some("/Pipeline") {
             return Box::pin(self.inner.call(request));
         }
-        let streams = Streams { handler: self.handler.clone(), options: self.options.clone() };
+        let (handler, options) = (self.handler.clone(), self.options.clone());
         let mut grpc = Grpc::new(FrameCodec).max_decoding_message_size(self.max_bytes);
-        Box::pin(async move { Ok(grpc.streaming(streams, request).await) })
+        Box::pin(async move {
+            let mut accepted = None;
+            let response = grpc.streaming(Accept { stream: &mut accepted }, request).await;
+            let Some(inbound) = accepted else { return Ok(response) };
+            let replies = run(handler, inbound, options);
+            Ok(response.map(|_| Body::new(Messages { replies, ended: false })))
+        })
     }
 }
 
-struct Streams<H> {
-    handler: H,
-    options: StreamOptions,
+/// Takes the stream of a request that tonic found to be in order, and leaves the replies to [`Messages`].
+struct Accept<'a> {
+    stream: &'a mut Option<Streaming<Bytes>>,
 }
 
-impl<H: RequestHandler> StreamingService<Bytes> for Streams<H> {
+impl StreamingService<Bytes> for Accept<'_> {
     type Response = Bytes;
-    type ResponseStream = Replies<H, Streaming<Bytes>>;
+    type ResponseStream = Empty<Result<Bytes, Status>>;
     type Future = std::future::Ready<Result<Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
-        let replies = run(self.handler.clone(), request.into_inner(), self.options.clone());
-        std::future::ready(Ok(Response::new(replies)))
+        *self.stream = Some(request.into_inner());
+        std::future::ready(Ok(Response::new(stream::empty())))
+    }
+}
+
+/// The body of a response: reply frames as they are, then the status.
+struct Messages<H, S> {
+    replies: Replies<H, S>,
+    ended: bool,
+}
+
+impl<H: RequestHandler, S> http_body::Body for Messages<H, S>
+where
+    S: Stream<Item = Result<Bytes, Status>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let status = match ready!(self.replies.poll_next_unpin(cx)) {
+            Some(Ok(frame)) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
+            Some(Err(status)) => status,
+            None => Status::ok(""),
+        };
+        self.ended = true;
+        let mut trailers = http::HeaderMap::new();
+        Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
     }
 }
 
@@ -89,7 +136,7 @@ pub(super) fn over_messages<H: RequestHandler>(
 ) -> ReplyMessages {
     let frames = inbound.map(|frame| frame.map(|frame| frame.encode_to_vec().into()));
     let decoded = |reply: Result<Bytes, Status>| {
-        proto::ReplyFrame::decode(reply?).map_err(|error| Status::internal(error.to_string()))
+        proto::ReplyFrame::decode(reply?.slice(PREFIX..)).map_err(|error| Status::internal(error.to_string()))
     };
     Box::pin(run(handler, frames, options).map(decoded))
 }

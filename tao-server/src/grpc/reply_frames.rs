@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use tao_schema::Result;
 use tao_schema::ops::ReadReplyRef;
 use tao_schema::wire::envelope::{ReplyBody, encode_reply};
@@ -13,7 +13,11 @@ use super::size::{LARGEST, TARGET, fitting, too_large};
 /// Room for a usual frame of replies: sixty-four of a hundred bytes, with their heads.
 const USUAL: usize = 16 << 10;
 
-/// Frames that are being filled: each up to a size that its reader takes in any case.
+/// Bytes in front of each message of a gRPC stream: not compressed, and how long it is.
+pub(super) const PREFIX: usize = 5;
+
+/// Frames that are being filled: each up to a size that its reader takes in any case. They come with gRPC's prefix, so that
+/// nobody copies them to put it there.
 #[derive(Default)]
 pub struct ReplyFrames {
     open: BytesMut,
@@ -57,7 +61,8 @@ impl ReplyFrames {
     /// The next frame takes what comes from now on.
     pub(super) fn close(&mut self) {
         if !self.open.is_empty() {
-            self.closed.push_back(self.open.split().freeze());
+            let whole = self.open.split();
+            self.closed.push_back(message(whole));
         }
     }
 
@@ -70,18 +75,28 @@ impl ReplyFrames {
     fn begin(&mut self) -> usize {
         if self.open.is_empty() {
             self.open.reserve(USUAL);
+            self.open.put_bytes(0, PREFIX);
         }
         self.open.len()
     }
 
     /// What no longer fits begins the next frame; so a large reply goes alone.
     fn end(&mut self, start: usize) {
-        if start > 0 && self.open.len() > TARGET {
-            let next = self.open.split_off(start);
-            let whole = std::mem::replace(&mut self.open, next);
-            self.closed.push_back(whole.freeze());
+        if start > PREFIX && self.open.len() > TARGET {
+            let reply = self.open.split_off(start);
+            self.close();
+            self.begin();
+            self.open.unsplit(reply);
         }
     }
+}
+
+/// A frame with its prefix filled in.
+fn message(mut frame: BytesMut) -> Bytes {
+    // No frame is longer: `LARGEST`.
+    let bytes = u32::try_from(frame.len() - PREFIX).unwrap_or(u32::MAX);
+    frame[1..PREFIX].copy_from_slice(&bytes.to_be_bytes());
+    frame.freeze()
 }
 
 /// One reply, as it stands in a frame.
@@ -141,7 +156,9 @@ mod tests {
         }
         std::iter::from_fn(|| frames.rest())
             .map(|frame| {
+                let (prefix, frame) = (frame.slice(..PREFIX), frame.slice(PREFIX..));
                 let length = frame.len();
+                assert_eq!((prefix[0], &prefix[1..]), (0, &(length as u32).to_be_bytes()[..]));
                 (length, replies(frame).unwrap().map(|reply| (reply.id, reply.error_code())).collect())
             })
             .collect()
@@ -164,7 +181,7 @@ mod tests {
         assert_eq!(encoded(7, list(64)), {
             let mut frames = ReplyFrames::default();
             frames.put(7, list(64));
-            frames.rest().unwrap()
+            frames.rest().unwrap().slice(PREFIX..)
         });
     }
 }
