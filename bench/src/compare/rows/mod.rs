@@ -17,7 +17,7 @@ use crate::peers::{Pages, Store};
 use crate::workloads::Workload;
 
 /// All rows, by the names of `--rows`.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 18] = [
     "point16",
     "point64",
     "callers50",
@@ -33,6 +33,7 @@ pub const NAMES: [&str; 17] = [
     "tao13-memcached",
     "tao13-redis",
     "tao13-mysql",
+    "tao13-callers",
     "tao13-curve",
     "shards",
 ];

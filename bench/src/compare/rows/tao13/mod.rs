@@ -2,6 +2,7 @@
 //! against MySQL alone: the same data, the same callers with the same pages. The leader's cache is as small as it can be, so
 //! that a miss of the follower costs what a miss of the peers costs: a read of the database.
 
+mod callers;
 mod reach;
 mod search;
 mod stack;
@@ -21,7 +22,7 @@ use crate::report::{Goal, HitPoint, Round, Row};
 use crate::say;
 use crate::workloads::{Tao13, Workload};
 
-const ROWS: [&str; 4] = ["tao13-memcached", "tao13-redis", "tao13-mysql", "tao13-curve"];
+const ROWS: [&str; 5] = ["tao13-memcached", "tao13-redis", "tao13-mysql", "tao13-callers", "tao13-curve"];
 const SHARDS: u32 = 64;
 /// The hit rate of the rows.
 const TARGET: f64 = 0.96;
@@ -74,7 +75,7 @@ async fn at_target(bench: &mut Bench, systems: &mut Systems, reach: &mut Reach) 
     for who in Who::CACHES {
         let Some(mut found) = reach.reach(systems, who, TARGET).await? else { continue };
         if !bench.options.quick {
-            let off = systems.run(who, later(bench)).await?.hit_rate - TARGET;
+            let off = systems.run(who, CALLERS, later(bench)).await?.hit_rate - TARGET;
             if off.abs() > search::NEAR {
                 say(&format!("  {} comes to {:.2} % hits later", who.name(), (TARGET + off) * 100.0));
                 found = reach.reach(systems, who, TARGET - off).await?.unwrap_or(found);
@@ -82,13 +83,15 @@ async fn at_target(bench: &mut Bench, systems: &mut Systems, reach: &mut Reach) 
         }
         sizes.push((who, found.bytes));
     }
+    let mysql_callers = callers::best_of_mysql(bench, systems).await?;
     let runs: Vec<Who> = sizes.iter().map(|(who, _)| *who).chain([Who::Mysql]).collect();
     let mut all: Vec<Vec<Measured>> = vec![Vec::new(); runs.len()];
     for round in 0..bench.rounds.number {
         let order: Vec<usize> =
             if round % 2 == 0 { (0..runs.len()).collect() } else { (0..runs.len()).rev().collect() };
         for at in order {
-            let measured = systems.run(runs[at], bench.rounds.plan(round)).await?;
+            let callers = if runs[at] == Who::Mysql { mysql_callers } else { CALLERS };
+            let measured = systems.run(runs[at], callers, bench.rounds.plan(round)).await?;
             say(&format!(
                 "  {}: {:.0}/s at {:.2} % hits",
                 runs[at].name(),
@@ -118,11 +121,14 @@ async fn at_target(bench: &mut Bench, systems: &mut Systems, reach: &mut Reach) 
         if who == Who::Memcached {
             of_memcached = Some(Round::ratio(mean(tier).rate, mean(theirs).rate));
         }
-        if who != Who::Mysql {
+        if who == Who::Mysql {
+            row = row.note(format!("MySQL with {mysql_callers} callers"));
+        } else {
             row = row.note(hits(who, theirs));
         }
         bench.row(row.note(systems.workload().source()));
     }
+    callers::measure(bench, systems, &runs).await?;
     for (who, bytes) in sizes {
         if let Some(rounds) = of(who) {
             point(bench, who, TARGET, bytes, mean(rounds));
@@ -163,7 +169,7 @@ async fn curve(
         let mut measured = Vec::new();
         for who in Who::CACHES {
             if let Some(found) = reach.reach(systems, who, target).await? {
-                let run = systems.run(who, bench.rounds.plan(0)).await?;
+                let run = systems.run(who, CALLERS, bench.rounds.plan(0)).await?;
                 point(bench, who, target, found.bytes, run);
                 measured.push((who, run.rate));
             }

@@ -12,7 +12,7 @@ use anyhow::Result;
 
 use super::search::{Search, Tried};
 use super::stack::{Counts, Stack};
-use super::systems::{Systems, Who};
+use super::systems::{CALLERS, Systems, Who};
 use crate::measure::Plan;
 use crate::say;
 use crate::workloads::{Op, Workload};
@@ -97,7 +97,7 @@ impl Reach {
         for window in 0..WINDOWS {
             let seed = self.seed.wrapping_add(100_000 + window as u64);
             let plan = Plan { warm: Duration::ZERO, time: self.window, seed };
-            let reached = systems.run(who, plan).await?.hit_rate;
+            let reached = systems.run(who, CALLERS, plan).await?.hit_rate;
             if (reached - before).abs() <= STEADY {
                 return Ok((reached + before) / 2.0);
             }

@@ -22,7 +22,7 @@ use crate::workloads::{Op, Workload};
 /// Operations of one page.
 pub const PAGE: usize = 16;
 /// Callers, each with connections of its own where a system has any.
-pub const CALLERS: usize = 16;
+pub const CALLERS: usize = 64;
 /// Callers of the latencies: few, so that nobody waits in line.
 const FEW: usize = 2;
 /// The least that a leader may have.
@@ -181,14 +181,14 @@ impl Systems {
         try_join_all(fillers).await?.into_iter().collect()
     }
 
-    /// Runs the workload. A read is a hit if the cache had the answer: the tier by its follower's counters, the others by what
+    /// Runs the workload with so many callers. A read is a hit if the cache had the answer: the tier by its follower's counters, the others by what
     /// their callers got.
     ///
     /// # Errors
     /// A call fails.
-    pub async fn run(&self, who: Who, plan: Plan) -> Result<Measured> {
+    pub async fn run(&self, who: Who, callers: usize, plan: Plan) -> Result<Measured> {
         let totals = Arc::new(Totals::default());
-        let callers = Pages::counted(self.callers(who, CALLERS, false).await?, &self.workload, PAGE, &totals);
+        let callers = Pages::counted(self.callers(who, callers, false).await?, &self.workload, PAGE, &totals);
         let gauges = self.cluster.gauges();
         let before = gauges.reads()?;
         let rate = closed_loop(callers, plan).await?.rate;
