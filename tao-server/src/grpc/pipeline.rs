@@ -53,7 +53,7 @@ pub struct StreamOptions {
     pub calls: TaskTracker,
 }
 
-/// The reply frames of one stream. Ends when its client ends it, or the node drains, and all that was taken is answered.
+/// The reply frames of one stream, in chunks as [`ReplyFrames`] makes them. Ends when its client ends it, or the node drains, and all that was taken is answered.
 pub struct Replies<H, S> {
     handler: H,
     /// `None`: no more frames are taken.
@@ -62,6 +62,8 @@ pub struct Replies<H, S> {
     drained: Pin<Box<WaitForCancellationFutureOwned>>,
     room: Arc<Semaphore>,
     frames: ReplyFrames,
+    /// A frame could not be read: what was answered before goes out, then this.
+    broken: Option<Status>,
     /// Room for the requests of the frame that is being answered.
     together: Vec<Incoming>,
     options: StreamOptions,
@@ -85,6 +87,7 @@ pub fn run<H: RequestHandler, S>(handler: H, inbound: S, options: StreamOptions)
         drained: Box::pin(options.drain.clone().cancelled_owned()),
         room: Arc::new(Semaphore::new(options.max_requests)),
         frames: ReplyFrames::default(),
+        broken: None,
         together: Vec::new(),
         options,
     }
@@ -99,8 +102,8 @@ where
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            if let Some(frame) = this.frames.full() {
-                return Poll::Ready(Some(Ok(frame)));
+            if let Some(chunk) = this.frames.full() {
+                return Poll::Ready(Some(Ok(chunk)));
             }
             // All that is ready goes together.
             let waits = loop {
@@ -117,9 +120,9 @@ where
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Err(error) = this.take(&frame) {
                         this.reading = None;
-                        return Poll::Ready(Some(Err(error.into())));
+                        this.broken = Some(error.into());
                     }
-                    // One frame for one: what is answered is not held back for the next one's.
+                    // One frame for one. They share a chunk with those of the frames that have arrived, and wait for no other.
                     this.frames.close();
                 }
                 Poll::Ready(Some(Err(status))) => {
@@ -128,9 +131,12 @@ where
                 }
                 Poll::Ready(None) if this.reading.is_some() => this.reading = None,
                 Poll::Ready(None) | Poll::Pending => match this.frames.rest() {
-                    Some(frame) => return Poll::Ready(Some(Ok(frame))),
-                    None if waits => return Poll::Pending,
-                    None => return Poll::Ready(None),
+                    Some(chunk) => return Poll::Ready(Some(Ok(chunk))),
+                    None => match this.broken.take() {
+                        Some(status) => return Poll::Ready(Some(Err(status))),
+                        None if waits => return Poll::Pending,
+                        None => return Poll::Ready(None),
+                    },
                 },
             }
         }

@@ -20,7 +20,7 @@ use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::pipeline::{Replies, RequestHandler, StreamOptions, run};
-use super::reply_frames::PREFIX;
+use super::reply_frames::frames_of;
 
 /// Serves `Pipeline` with [`FrameCodec`] in place of the generated messages, and leaves everything else to `inner`. The
 /// bytes on the wire are the same.
@@ -114,7 +114,7 @@ where
             return Poll::Ready(None);
         }
         let status = match ready!(self.replies.poll_next_unpin(cx)) {
-            Some(Ok(frame)) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
+            Some(Ok(chunk)) => return Poll::Ready(Some(Ok(Frame::data(chunk)))),
             Some(Err(status)) => status,
             None => Status::ok(""),
         };
@@ -135,8 +135,11 @@ pub(super) fn over_messages<H: RequestHandler>(
     options: StreamOptions,
 ) -> ReplyMessages {
     let frames = inbound.map(|frame| frame.map(|frame| frame.encode_to_vec().into()));
-    let decoded = |reply: Result<Bytes, Status>| {
-        proto::ReplyFrame::decode(reply?.slice(PREFIX..)).map_err(|error| Status::internal(error.to_string()))
+    let decoded =
+        |frame: Bytes| proto::ReplyFrame::decode(frame).map_err(|error| Status::internal(error.to_string()));
+    let messages = move |chunk: Result<Bytes, Status>| match chunk {
+        Ok(chunk) => stream::iter(frames_of(chunk).map(decoded).collect::<Vec<_>>()),
+        Err(status) => stream::iter(vec![Err(status)]),
     };
-    Box::pin(run(handler, frames, options).map(decoded))
+    Box::pin(run(handler, frames, options).flat_map(messages))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tao_schema::Result;
 use tao_schema::ops::ReadReplyRef;
 use tao_schema::wire::envelope::{ReplyBody, encode_reply};
@@ -14,13 +14,19 @@ use super::size::{LARGEST, TARGET, fitting, too_large};
 const USUAL: usize = 16 << 10;
 
 /// Bytes in front of each message of a gRPC stream: not compressed, and how long it is.
-pub(super) const PREFIX: usize = 5;
+const PREFIX: usize = 5;
+
+/// A chunk of so many bytes is sent without looking for more.
+const ENOUGH: usize = 16 << 10;
 
 /// Frames that are being filled: each up to a size that its reader takes in any case. They come with gRPC's prefix, so that
-/// nobody copies them to put it there.
+/// nobody copies them to put it there, and in chunks of one or more, so that frames that are ready together are sent together.
 #[derive(Default)]
 pub struct ReplyFrames {
+    /// Whole frames, then the one that is being filled.
     open: BytesMut,
+    /// Where that one begins.
+    frame: Option<usize>,
     closed: VecDeque<Bytes>,
 }
 
@@ -48,7 +54,7 @@ impl ReplyFrames {
         self.end(start);
     }
 
-    /// A frame that takes no more.
+    /// A chunk that takes no more.
     pub(super) fn full(&mut self) -> Option<Bytes> {
         self.closed.pop_front()
     }
@@ -60,29 +66,43 @@ impl ReplyFrames {
 
     /// The next frame takes what comes from now on.
     pub(super) fn close(&mut self) {
-        if !self.open.is_empty() {
-            let whole = self.open.split();
-            self.closed.push_back(message(whole));
+        if let Some(frame) = self.frame.take() {
+            // No frame is longer: `LARGEST`.
+            let bytes = u32::try_from(self.open.len() - frame - PREFIX).unwrap_or(u32::MAX);
+            self.open[frame + 1..frame + PREFIX].copy_from_slice(&bytes.to_be_bytes());
+        }
+        if self.open.len() >= ENOUGH {
+            self.closed.push_back(self.open.split().freeze());
         }
     }
 
     /// Whatever there is to send.
     pub(super) fn rest(&mut self) -> Option<Bytes> {
         self.close();
+        if !self.open.is_empty() {
+            self.closed.push_back(self.open.split().freeze());
+        }
         self.full()
     }
 
+    /// Where the next reply begins.
+    #[inline]
     fn begin(&mut self) -> usize {
-        if self.open.is_empty() {
-            self.open.reserve(USUAL);
+        if self.frame.is_none() {
+            if self.open.is_empty() {
+                self.open.reserve(USUAL);
+            }
+            self.frame = Some(self.open.len());
             self.open.put_bytes(0, PREFIX);
         }
         self.open.len()
     }
 
     /// What no longer fits begins the next frame; so a large reply goes alone.
+    #[inline]
     fn end(&mut self, start: usize) {
-        if start > PREFIX && self.open.len() > TARGET {
+        let first = self.frame.unwrap_or_default() + PREFIX;
+        if start > first && self.open.len() - first > TARGET {
             let reply = self.open.split_off(start);
             self.close();
             self.begin();
@@ -91,12 +111,15 @@ impl ReplyFrames {
     }
 }
 
-/// A frame with its prefix filled in.
-fn message(mut frame: BytesMut) -> Bytes {
-    // No frame is longer: `LARGEST`.
-    let bytes = u32::try_from(frame.len() - PREFIX).unwrap_or(u32::MAX);
-    frame[1..PREFIX].copy_from_slice(&bytes.to_be_bytes());
-    frame.freeze()
+/// The frames of a chunk, without their prefixes.
+pub(super) fn frames_of(mut chunk: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || {
+        let prefix = chunk.first_chunk::<PREFIX>()?;
+        let bytes = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
+        chunk.advance(PREFIX);
+        // They were put together here.
+        Some(chunk.split_to((bytes as usize).min(chunk.len())))
+    })
 }
 
 /// One reply, as it stands in a frame.
@@ -155,10 +178,9 @@ mod tests {
             frames.put(id, list(*bytes));
         }
         std::iter::from_fn(|| frames.rest())
+            .flat_map(frames_of)
             .map(|frame| {
-                let (prefix, frame) = (frame.slice(..PREFIX), frame.slice(PREFIX..));
                 let length = frame.len();
-                assert_eq!((prefix[0], &prefix[1..]), (0, &(length as u32).to_be_bytes()[..]));
                 (length, replies(frame).unwrap().map(|reply| (reply.id, reply.error_code())).collect())
             })
             .collect()
@@ -171,6 +193,24 @@ mod tests {
             frames.iter().map(|(_, replies)| replies.iter().map(|(id, _)| *id).collect()).collect();
         assert_eq!(ids, [vec![1, 2], vec![3], vec![4]]);
         assert!(frames.iter().all(|(bytes, _)| *bytes <= MAX_MESSAGE_BYTES), "{frames:?}");
+    }
+
+    #[test]
+    fn frames_that_are_ready_together_share_a_chunk_of_bounded_size() {
+        let mut frames = ReplyFrames::default();
+        for id in 0..100 {
+            frames.put(id, list(160));
+            frames.put(id, list(160));
+            frames.close();
+        }
+        let chunks: Vec<Bytes> = std::iter::from_fn(|| frames.rest()).collect();
+        assert!((2..10).contains(&chunks.len()), "{} chunks", chunks.len());
+        assert!(chunks.iter().all(|chunk| chunk[0] == 0 && chunk.len() < ENOUGH + 1_024));
+        let ids = chunks.into_iter().flat_map(frames_of).map(|frame| {
+            let replies: Vec<u64> = replies(frame).unwrap().map(|reply| reply.id).collect();
+            (replies[0], replies.len())
+        });
+        assert!(ids.eq((0..100).map(|id| (id, 2))));
     }
 
     #[test]
