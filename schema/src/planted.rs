@@ -207,6 +207,12 @@ bugs! {
     AckBeforeCommit = "ack-before-commit",
     /// A commit without an answer is said to have failed (R4). A user repeats what did happen.
     UncertainSaidFailed = "uncertain-said-failed",
+    /// A text that may still come is said to have been rolled back (R4). A write happens after it was said to have failed.
+    LateTextForgotten = "late-text-forgotten",
+    /// A lone write goes by the count that is remembered, whatever the database's is (R2). Counts stay behind.
+    BeliefUnchecked = "belief-unchecked",
+    /// A lone write of a pair does not look for journals (R22). Old state comes back over it.
+    JournalOverlooked = "journal-overlooked",
     /// A dead leader's transaction keeps its locks for hours (R1, H4). Its shards take no writes.
     ZombieLocks = "zombie-locks",
     /// Transactions run in the server's own isolation (R1, H3). Deadlocks between strangers, and lost updates.

@@ -2,7 +2,7 @@
 
 use mysql_async::{Params, Value};
 use tao_schema::fields::EncodedFields;
-use tao_schema::ids::{EdgeKey, Epoch, ObjectId, Seq, ShardId, Time};
+use tao_schema::ids::{EdgeKey, Epoch, ListKey, ObjectId, Seq, ShardId, Time};
 use tao_schema::rows::ShardState;
 
 use super::Inner;
@@ -11,11 +11,11 @@ use super::columns::JsonKeys;
 use super::connection::Lease;
 use super::error::Failure;
 use super::statements::{
-    ADVANCE_SHARDS, ASSERT_AFFECTED, DELETE_EDGES, DELETE_OBJECTS, DELETE_OUTBOX, DELETE_TOMBSTONES, STEPS,
-    Sized, Sql,
+    ADVANCE_SHARDS, ASSERT_AFFECTED, DELETE_EDGES, DELETE_OBJECTS, DELETE_OUTBOX, DELETE_TOMBSTONES,
+    PUT_COUNTS, PUT_EDGES, PUT_OBJECTS, PUT_OUTBOX, STEPS, Sized, Sql,
 };
 use super::trip::Trip;
-use crate::apply::{Plan, UnixMillis};
+use crate::apply::{CountRow, Plan, UnixMillis};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Rows that may be written twice to save a statement: one more costs about as much as a round trip.
@@ -50,8 +50,17 @@ impl ValueRows {
         self.sizes.push(data_bytes);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
+    }
+
+    /// All values, row by row.
+    pub(super) fn values(&self) -> &[Value] {
+        &self.values
+    }
+
     /// Whether they go out as text.
-    fn are_few(&self) -> bool {
+    pub(super) fn are_few(&self) -> bool {
         self.sizes.len() <= FEW_ROWS && self.sizes.iter().sum::<usize>() <= FEW_BYTES
     }
 }
@@ -119,7 +128,7 @@ pub(super) async fn write(
     let writes = [
         (&templates.objects, object_rows(plan)),
         (&templates.edges, edge_rows(plan)),
-        (&templates.counts, count_rows(plan)),
+        (&templates.counts, count_rows(plan.counts.iter())),
         (&templates.tombstones, tombstone_rows(plan)),
         (&templates.outbox, outbox_rows(plan)),
     ];
@@ -151,9 +160,20 @@ pub(super) async fn write(
     Ok(Trip::default())
 }
 
+/// The rows that a plan puts into the tables of objects, edges, counts and the outbox, with the statements that put them; of
+/// counts only those for which `is_new` holds.
+pub(super) fn additions(plan: &Plan, is_new: impl Fn(&ListKey) -> bool) -> [(&'static Sql, ValueRows); 4] {
+    [
+        (&PUT_OBJECTS, object_rows(plan)),
+        (&PUT_EDGES, edge_rows(plan)),
+        (&PUT_COUNTS, count_rows(plan.counts.iter().filter(|(list, _)| is_new(list)))),
+        (&PUT_OUTBOX, outbox_rows(plan)),
+    ]
+}
+
 /// Adds rows, if there are any, to what goes out as text.
 fn push(inner: &Inner, trip: &mut Trip, sql: &Sql, rows: &ValueRows) -> Result<(), Failure> {
-    if rows.sizes.is_empty() {
+    if rows.is_empty() {
         return Ok(());
     }
     let pushed = trip.push(sql, &rows.values);
@@ -233,9 +253,9 @@ fn edge_rows(plan: &Plan) -> ValueRows {
     rows
 }
 
-fn count_rows(plan: &Plan) -> ValueRows {
-    let mut rows = ValueRows::new(4, plan.counts.len());
-    for (list, row) in &plan.counts {
+fn count_rows<'a>(counts: impl Iterator<Item = &'a (ListKey, CountRow)>) -> ValueRows {
+    let mut rows = ValueRows::new(4, counts.size_hint().1.unwrap_or_default());
+    for (list, row) in counts {
         rows.push([list.id1.0.into(), list.atype.0.into(), row.count.into(), row.version.0.into()], 0);
     }
     rows
@@ -281,7 +301,7 @@ fn outbox_rows(plan: &Plan) -> ValueRows {
 }
 
 /// One row for each advanced shard, with or without outcomes: its nonce is how the batch is recognised (R4).
-fn request_rows(plan: &Plan, nonce: u128, now: UnixMillis) -> ValueRows {
+pub(super) fn request_rows(plan: &Plan, nonce: u128, now: UnixMillis) -> ValueRows {
     let mut rows = ValueRows::new(6, plan.advances.len());
     for advance in &plan.advances {
         let stored = plan.requests.iter().find(|row| row.position.shard == advance.shard);
@@ -310,7 +330,7 @@ pub(super) async fn put_request(inner: &Inner, lease: &mut Lease, row: [Value; 6
     put(inner, lease, &inner.templates.requests, rows, Fill::Exact).await.map(|_| ())
 }
 
-fn advance_rows(plan: &Plan) -> ValueRows {
+pub(super) fn advance_rows(plan: &Plan) -> ValueRows {
     let mut rows = ValueRows::new(5, plan.advances.len());
     for advance in &plan.advances {
         // Only a serving shard is advanced by a batch, and the state is not touched.

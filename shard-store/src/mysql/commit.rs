@@ -1,8 +1,7 @@
 //! The transaction of a batch (R1-R4).
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mysql_async::{Row, Value};
 use tao_schema::ids::ShardId;
@@ -10,73 +9,19 @@ use tao_schema::planted::{Bug, planted};
 
 use super::batch_read::{self, Loaded, ReadRow};
 use super::batch_write;
+use super::believed::{self, Outcome};
 use super::columns::{Columns, Unexpected};
 use super::connection::{CommitFailure, Lease};
 use super::error::{Failure, code};
 use super::recent::{catch_up, preload};
 use super::resolve::{Fate, resolve};
 use super::statements::{LOCK_SHARD_WAIT, LOCK_SHARDS_SKIP, STEPS, Sql};
+use super::timings::Phase;
 use super::trip::Trip;
 use super::{Inner, recent};
 use crate::apply::{Admission, Lock, LockedShard, Locks, Plan, ReadSet, UnixMillis, Workspace, lock_set};
 use crate::store::{StoreError, StoreErrorKind};
-use crate::write::{Batch, BatchResult, WriteUnit};
-
-/// Time spent in the transactions of a store, by phase.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct PhaseTimes {
-    /// Transactions that began.
-    pub transactions: u64,
-    /// Waiting for a connection, and for the shard rows; with the rows touched, where those are few.
-    pub lock: Duration,
-    /// Reading request rows and the rows touched.
-    pub read: Duration,
-    /// Computing outcomes.
-    pub plan: Duration,
-    /// Writing rows, where those are many.
-    pub write: Duration,
-    /// Writing rows, where those are few, and COMMIT.
-    pub commit: Duration,
-}
-
-/// Sums behind [`PhaseTimes`], in nanoseconds.
-#[derive(Default)]
-pub(super) struct Timings {
-    transactions: AtomicU64,
-    phases: [AtomicU64; 5],
-}
-
-/// Index into [`Timings`].
-#[derive(Clone, Copy)]
-enum Phase {
-    Lock,
-    Read,
-    Plan,
-    Write,
-    Commit,
-}
-
-impl Timings {
-    /// Adds the time since `since` to a phase, and starts the next.
-    fn lap(&self, phase: Phase, since: &mut Instant) {
-        let now = Instant::now();
-        let nanos = now.duration_since(*since).as_nanos() as u64;
-        self.phases[phase as usize].fetch_add(nanos, Ordering::Relaxed);
-        *since = now;
-    }
-
-    pub(super) fn sum(&self) -> PhaseTimes {
-        let time = |phase: Phase| Duration::from_nanos(self.phases[phase as usize].load(Ordering::Relaxed));
-        PhaseTimes {
-            transactions: self.transactions.load(Ordering::Relaxed),
-            lock: time(Phase::Lock),
-            read: time(Phase::Read),
-            plan: time(Phase::Plan),
-            write: time(Phase::Write),
-            commit: time(Phase::Commit),
-        }
-    }
-}
+use crate::write::{Batch, BatchResult, UnitResult, WriteUnit};
 
 /// Shard rows as a transaction found them, with the server's clock.
 #[derive(Default)]
@@ -99,9 +44,35 @@ pub(super) async fn commit(inner: &Inner, batch: &Batch) -> Result<BatchResult, 
     if units.is_empty() {
         return Ok(BatchResult { changes: Vec::new(), units: Vec::new() });
     }
-    inner.timings.transactions.fetch_add(1, Ordering::Relaxed);
+    inner.timings.begins();
+    let mut clock = Instant::now();
+    let Some(mut believed) = believed::plan(inner, units) else { return the_long_way(inner, units).await };
+    inner.timings.lap(Phase::Plan, &mut clock);
+    let outcome = believed::commit(inner, &mut believed).await?;
+    inner.timings.lap(Phase::Commit, &mut clock);
+    match outcome {
+        Outcome::Committed => {
+            inner.timings.was_believed();
+            remember(inner, &believed.plan, believed.now)?;
+            Ok(believed.plan.into_result())
+        }
+        Outcome::Otherwise => the_long_way(inner, units).await,
+        Outcome::Unsettled(error) if planted(Bug::LateTextForgotten) => Err(error),
+        Outcome::Unsettled(error) => match the_long_way(inner, units).await {
+            // Done now or before: either way the shard has moved on, and the text that got no answer can do nothing any more.
+            Ok(result) if result.units.iter().all(|unit| matches!(unit, UnitResult::Done(_))) => Ok(result),
+            // Its reason may go away, and the text may still come.
+            Ok(_) => Err(believed::unknown(&error, "its shard could not be moved on")),
+            Err(later) => Err(believed::unknown(&error, &later.message)),
+        },
+    }
+}
+
+/// Locks and reads in one round trip or more, plans, writes, and commits.
+async fn the_long_way(inner: &Inner, units: &[WriteUnit]) -> Result<BatchResult, StoreError> {
     let mut clock = Instant::now();
     let (mut lease, held) = begin(inner, units).await?;
+    let now = held.now;
     inner.timings.lap(Phase::Lock, &mut clock);
 
     let nonce: u128 = rand::random();
@@ -127,7 +98,7 @@ pub(super) async fn commit(inner: &Inner, batch: &Batch) -> Result<BatchResult, 
     };
     finish(inner, lease, sent, (first.shard, first.new_seq, nonce)).await?;
     inner.timings.lap(Phase::Commit, &mut clock);
-    remember(inner, &plan)?;
+    remember(inner, &plan, now)?;
     Ok(plan.into_result())
 }
 
@@ -154,10 +125,7 @@ pub(super) async fn finish(
             let message = format!("{}; the transaction was rolled back", failure.error.message);
             Err(StoreError::new(StoreErrorKind::Unavailable, message))
         }
-        Fate::Unknown(why) => {
-            let message = format!("{}; whether it was committed is unknown: {why}", failure.error.message);
-            Err(StoreError::new(StoreErrorKind::Uncertain, message))
-        }
+        Fate::Unknown(why) => Err(believed::unknown(&failure.error, &why)),
     }
 }
 
@@ -368,8 +336,9 @@ async fn run(
     Ok((plan, last))
 }
 
-/// After a certain commit: the requests it answers from now on.
-fn remember(inner: &Inner, plan: &Plan) -> Result<(), StoreError> {
+/// After a certain commit: the requests it answers from now on, and what the next one will most likely find.
+fn remember(inner: &Inner, plan: &Plan, now: UnixMillis) -> Result<(), StoreError> {
+    inner.beliefs.committed(plan, now);
     for change in &plan.changes {
         let row = plan.requests.iter().find(|row| row.position.shard == change.shard);
         inner.memory.committed(change.position(), row)?;

@@ -8,6 +8,7 @@
 //! | `dialect`, `error` | where the servers differ; what their error codes mean |
 //! | `migrate` | tables and their versions |
 //! | `commit`, `batch_read`, `batch_write`, `resolve` | the transaction (R1-R4): lock, read, plan, write, commit; and when COMMIT gets no answer |
+//! | `believed` | the same in one round trip, for a lone write that finds what is believed to be there |
 //! | `recent` | what is remembered of each shard's requests (R3) |
 //! | `read`, `scan` | snapshots with their positions (R12) |
 //! | `admin` | shard rows, states, purge |
@@ -17,6 +18,7 @@
 mod admin;
 mod batch_read;
 mod batch_write;
+mod believed;
 mod columns;
 mod commit;
 mod connection;
@@ -35,6 +37,7 @@ mod statements;
 mod templates;
 #[cfg(test)]
 mod tests;
+mod timings;
 mod trip;
 
 use std::fmt;
@@ -47,18 +50,19 @@ use tao_schema::error::Error;
 use tao_schema::ids::{EdgeKey, Epoch, Seq, ShardId};
 use tao_schema::rows::ShardState;
 
-pub use self::commit::PhaseTimes;
 #[doc(hidden)]
 pub use self::log::fuzzing;
 pub use self::moves::{MoveBook, ServerFacts};
-pub use self::options::Options;
+pub use self::options::{OneTrip, Options};
+pub use self::timings::PhaseTimes;
 
-use self::commit::Timings;
+use self::believed::Beliefs;
 use self::connection::{Connections, Lease, Role, parse_dsn};
 use self::dialect::Dialect;
 use self::recent::Memory;
 use self::statements::VERSION;
 use self::templates::Templates;
+use self::timings::Timings;
 use crate::store::{
     PendingInverse, ReadKey, ScanPage, ShardRow, ShardStore, Snapshot, StoreError, StoreErrorKind, Table,
 };
@@ -85,6 +89,7 @@ struct Inner {
     readers: Arc<Connections>,
     templates: Templates,
     memory: Memory,
+    beliefs: Beliefs,
     timings: Timings,
     log: Arc<log::State>,
     /// How a tail connects.
@@ -131,6 +136,7 @@ impl MySqlStore {
             readers: Connections::new(&builder, server.clone(), Role::Reader, &options, Some(&dialect)),
             templates: Templates::new(),
             memory: Memory::default(),
+            beliefs: Beliefs::default(),
             timings: Timings::default(),
             log: Arc::new(log::State::new(&options.database)),
             // An event may be as large as any packet.

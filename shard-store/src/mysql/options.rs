@@ -30,8 +30,22 @@ pub struct Options {
     /// Bytes of row images that one transaction may have for a tail to follow it: a tail holds a transaction until it is
     /// whole. More than any batch can make.
     pub tail_transaction_bytes: usize,
+    /// When a lone write is tried in one round trip.
+    pub one_trip: OneTrip,
     /// Accept a server that may lose or reorder acknowledged commits in a crash (R1). Not for data that matters.
     pub allow_unsafe_durability: bool,
+}
+
+/// When a lone write is sent before the database was asked, planned from what this store believes to be there. The outcome is
+/// the same either way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OneTrip {
+    /// While most of what was believed lately came true.
+    WhenItPays,
+    /// Whenever there is a belief at all.
+    Always,
+    /// Never: lock and read first.
+    Never,
 }
 
 impl Default for Options {
@@ -47,6 +61,7 @@ impl Default for Options {
             resolve_timeout: Duration::from_secs(10),
             max_batch_units: 2_048,
             tail_transaction_bytes: 256 << 20,
+            one_trip: OneTrip::WhenItPays,
             allow_unsafe_durability: false,
         }
     }

@@ -75,6 +75,12 @@ impl Memory {
         }
     }
 
+    /// Whether everything of the shard's log is known up to `seq` of `epoch`, and nothing behind it.
+    pub(super) fn is_whole(&self, shard: ShardId, epoch: Epoch, seq: Seq) -> bool {
+        let shards = self.shards.lock();
+        shards.of.get(&shard).is_some_and(|known| known.epoch == epoch && known.seq == seq)
+    }
+
     /// Notes what a transaction committed. Everything up to `position` is known now only if everything up to the seq
     /// before was: not so on a shard that was locked for the other side of a pair alone, which nobody caught up.
     pub(super) fn committed(&self, position: Position, row: Option<&RequestRow>) -> Result<(), StoreError> {

@@ -66,6 +66,11 @@ statements! {
     DELETE_TOMBSTONES = "commit/delete_tombstones";
     DELETE_OUTBOX = "commit/delete_outbox";
     ASSERT_AFFECTED = "commit/assert_affected";
+    BEGIN_IN_BLOCK = "commit/begin_in_block";
+    HOLD_SHARD = "commit/hold_shard";
+    ASSERT_NO_OUTBOX_ROW = "commit/assert_no_outbox_row";
+    ASSERT_NO_TOMBSTONE = "commit/assert_no_tombstone";
+    CHANGE_COUNT = "commit/change_count";
     OWN_REQUEST = "commit/own_request";
     COMMIT = "commit/commit";
     COMMIT_BLOCK = "commit/commit_block";

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tao_schema::ids::ShardId;
 
+use super::super::{OneTrip, Options};
 use super::recorded::{Changes, Recorded, assert_same, up_to_now};
 use super::support::{fleets, open, options};
 use crate::conformance::{Factory, Handles, assert_all};
@@ -22,8 +23,8 @@ struct OneDatabase {
 }
 
 impl OneDatabase {
-    async fn handle(&self) -> Result<SharedStore, StoreError> {
-        let store = open(&self.server, options("conformance")).await?;
+    async fn handle(&self, one_trip: OneTrip) -> Result<SharedStore, StoreError> {
+        let store = open(&self.server, Options { one_trip, ..options("conformance") }).await?;
         Ok(Arc::new(Recorded { store, changes: self.changes.clone() }))
     }
 }
@@ -32,7 +33,11 @@ impl OneDatabase {
 impl Factory for OneDatabase {
     async fn open(&self, _shards: &[ShardId]) -> Result<Handles, StoreError> {
         let log = Arc::new(open(&self.server, options("conformance")).await?);
-        Ok(Handles { one: self.handle().await?, other: self.handle().await?, log })
+        Ok(Handles {
+            one: self.handle(OneTrip::Always).await?,
+            other: self.handle(OneTrip::Never).await?,
+            log,
+        })
     }
 }
 

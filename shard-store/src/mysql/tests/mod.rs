@@ -1,5 +1,6 @@
 //! The MySQL engine on every server found. Checks of a group share a server, each with a database of its own.
 
+mod believed;
 mod conformance;
 mod faults;
 mod locking;

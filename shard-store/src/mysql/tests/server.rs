@@ -12,7 +12,7 @@ use super::super::statements::{
     DELETE_EDGES, DELETE_OBJECTS, LIST, LIST_WHOLE, LISTS_WHOLE, OBJECTS, READ_EDGE_AND_COUNT, READ_OBJECTS,
     SCAN_EDGES, Sql,
 };
-use super::support::{LIKES, commit, count, fleets, fresh, open, options, put, seq, session};
+use super::support::{LIKES, asked, commit, count, fleets, fresh, open, options, put, seq, session};
 use crate::fleet::Server;
 use crate::store::StoreErrorKind;
 
@@ -143,7 +143,8 @@ async fn a_read_only_server_takes_no_writes(server: &Server) {
     let mut admin = session(server, "replica").await;
     admin.query_drop(include_str!("sql/administrator.sql")).await.unwrap();
     admin.exec_drop(include_str!("sql/read_only.sql"), (1,)).await.unwrap();
-    let error = commit(&store, vec![put(0, 1, 2)]).await.unwrap_err();
+    // One that would be a single round trip, too.
+    let error = commit(&store, vec![asked(2, put(0, 1, 2))]).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Unavailable, "{error}");
     let name = format!("127.0.0.1:{}: ", server.port());
     assert!(error.message.starts_with(&name) && error.message.contains("server is read-only"), "{error}");

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
+use parking_lot::Mutex;
 use tao_schema::fields::EncodedFields;
 use tao_schema::ids::{AssocType, EdgeKey, Epoch, ListKey, ObjectId, RequestId, Seq, ShardId, Time};
 use tao_schema::rows::EdgeValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::super::statements::{COMMIT, COMMIT_BLOCK};
 use super::super::{MySqlStore, Options};
@@ -108,6 +109,12 @@ struct Plan {
     lost: Notify,
     /// Waited for before the client's connection is closed.
     may_close: Notify,
+    /// Whether the server gets to see the COMMIT when its client is long gone.
+    late: AtomicBool,
+    /// Waited for before it does.
+    may_deliver: Notify,
+    /// The first byte of the server's answer to it.
+    delivered: Mutex<Option<oneshot::Sender<u8>>>,
 }
 
 impl Proxy {
@@ -138,6 +145,20 @@ impl Proxy {
     pub(super) fn lose_next_commit(&self, pass_on: bool) {
         self.plan.pass_on.store(pass_on, Ordering::SeqCst);
         self.plan.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// As [`Proxy::lose_next_commit`], but the server gets it at [`Proxy::deliver`].
+    pub(super) fn delay_next_commit(&self) {
+        self.plan.late.store(true, Ordering::SeqCst);
+        self.lose_next_commit(false);
+    }
+
+    /// Brings the server what was delayed; answers the first byte of its answer: 0 for OK, 255 for an error.
+    pub(super) async fn deliver(&self) -> u8 {
+        let (sender, answer) = oneshot::channel();
+        *self.plan.delivered.lock() = Some(sender);
+        self.plan.may_deliver.notify_one();
+        answer.await.unwrap()
     }
 
     /// Returns when a COMMIT was lost; its client learns of it by [`Proxy::close`].
@@ -175,6 +196,13 @@ async fn relay(mut client: TcpStream, mut server: TcpStream, plan: Arc<Plan>) {
                     }
                     plan.lost.notify_one();
                     plan.may_close.notified().await;
+                    if plan.late.swap(false, Ordering::SeqCst) {
+                        drop(client);
+                        plan.may_deliver.notified().await;
+                        server.write_all(&up[..length]).await.unwrap();
+                        let last = last_answer(&mut server).await;
+                        plan.delivered.lock().take().unwrap().send(last).unwrap();
+                    }
                     return;
                 }
                 if server.write_all(&up[..length]).await.is_err() { return }
@@ -183,6 +211,16 @@ async fn relay(mut client: TcpStream, mut server: TcpStream, plan: Arc<Plan>) {
                 let Ok(length @ 1..) = got else { return };
                 if client.write_all(&down[..length]).await.is_err() { return }
             }
+        }
+    }
+}
+
+/// The first byte of the last answer: of the first that is not OK, or of all.
+async fn last_answer(server: &mut TcpStream) -> u8 {
+    loop {
+        let packet = packet(server).await;
+        if packet[0] != 0 || is_last(&packet) {
+            return packet[0];
         }
     }
 }

@@ -1,0 +1,313 @@
+//! A lone write in one round trip: planned from what is believed to be in the database, committed only if it is there.
+//!
+//! The long way asks before it writes: lock and read, then write and commit. Mostly the first trip brings no news: this store
+//! wrote the shard last, and what a write adds is not there yet. So the same plan is made from that belief and goes out
+//! as one text with COMMIT at its end. The text first locks each shard's row, if it is the one believed, in the order of all
+//! locks (R2), and then says with each write what was believed before it: rows that are absent are inserted and not
+//! overwritten, a count is changed only from the one remembered, and rows that must be absent are looked for. Whatever is otherwise
+//! fails the text before its COMMIT, and the unit goes the long way. Nothing is ever answered from a belief but what a commit has
+//! confirmed; a refusal goes the long way, too.
+//!
+//! **In doubt** (R4): a transaction that has locked its rows a trip earlier has ended when its row can be locked. A text may
+//! not even have *begun*: it may lie in a socket and commit later. So "no trace of it" is not "rolled back" here, until the shard
+//! has moved on: then the text finds another seq than it was made for. The long way moves it on.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::time::Instant;
+
+use mysql_async::Value;
+use parking_lot::Mutex;
+use tao_schema::ids::{EdgeKey, ListKey, ShardId};
+use tao_schema::planted::{Bug, planted};
+use tao_schema::rows::ShardState;
+
+use super::batch_write::{self, ValueRows};
+use super::columns::Unexpected;
+use super::connection::CommitFailure;
+use super::resolve::{Fate, resolve};
+use super::statements::{
+    ADVANCE_SHARDS, ASSERT_AFFECTED, ASSERT_NO_OUTBOX_ROW, ASSERT_NO_TOMBSTONE, BEGIN_IN_BLOCK, CHANGE_COUNT,
+    HOLD_SHARD, PUT_REQUESTS, Sql,
+};
+use super::trip::Trip;
+use super::{Inner, OneTrip};
+use crate::apply::{
+    Admission, CountRow, Lock, LockedShard, Locks, Plan, ReadSet, UnixMillis, Workspace, lock_set,
+};
+use crate::store::{StoreError, StoreErrorKind};
+use crate::write::{StoreOp, UnitResult, WriteUnit};
+
+/// Lists whose counts are remembered; then all are forgotten, which costs a few long ways and no order of use.
+const COUNTS: usize = 1 << 15;
+
+/// What this store has seen in its database last. None of it is certain any more.
+#[derive(Default)]
+pub(super) struct Beliefs {
+    known: Mutex<Known>,
+    /// Of units all of whose lists are remembered, and of others.
+    trust: [Trust; 2],
+}
+
+#[derive(Default)]
+struct Known {
+    shards: HashMap<ShardId, LockedShard>,
+    counts: HashMap<ListKey, CountRow>,
+    clock: Option<(UnixMillis, Instant)>,
+}
+
+/// Whether beliefs of a kind came true lately. One that does not costs about half of what one that does spares.
+#[derive(Default)]
+struct Trust {
+    credit: AtomicI32,
+    refused: AtomicU32,
+}
+
+impl Trust {
+    const MOST: i32 = 32;
+    const LEAST: i32 = -8;
+    const WRONG: i32 = 2;
+    /// One in so many is tried all the same, to learn of better times.
+    const PROBE: u32 = 32;
+
+    fn is_due(&self) -> bool {
+        self.credit.load(Ordering::Relaxed) >= 0
+            || self.refused.fetch_add(1, Ordering::Relaxed).is_multiple_of(Self::PROBE)
+    }
+
+    fn note(&self, came_true: bool) {
+        let credit = self.credit.load(Ordering::Relaxed) + if came_true { 1 } else { -Self::WRONG };
+        self.credit.store(credit.clamp(Self::LEAST, Self::MOST), Ordering::Relaxed);
+    }
+}
+
+impl Beliefs {
+    /// Notes what a transaction has committed for certain; `now` is the server's clock at that time.
+    pub(super) fn committed(&self, plan: &Plan, now: UnixMillis) {
+        let mut known = self.known.lock();
+        for advance in &plan.advances {
+            let (shard, epoch, seq) = (advance.shard, advance.epoch, advance.new_seq);
+            let row = LockedShard { shard, epoch, seq, state: ShardState::Serving, next_id: advance.next_id };
+            known.shards.insert(shard, row);
+        }
+        // Of a large batch only what is known already: those who write so much don't come alone.
+        let few = plan.counts.len() <= super::batch_read::FEW;
+        if few && known.counts.len() >= COUNTS {
+            known.counts.clear();
+        }
+        for (list, row) in &plan.counts {
+            if few {
+                known.counts.insert(*list, *row);
+            } else if let Some(known) = known.counts.get_mut(list) {
+                *known = *row;
+            }
+        }
+        known.clock = Some((now, Instant::now()));
+    }
+
+    /// The shard rows, the counts and the clock for a set of shards and what `reads` makes of their rows.
+    fn of(&self, shards: impl Iterator<Item = ShardId>) -> Option<(Locks, UnixMillis)> {
+        let known = self.known.lock();
+        let mut locks = Locks::default();
+        for shard in shards {
+            locks.insert(shard, Lock::Held(*known.shards.get(&shard)?));
+        }
+        let (at, since) = known.clock?;
+        Some((locks, UnixMillis(at.0 + since.elapsed().as_millis() as u64)))
+    }
+
+    fn counts<'a>(&self, lists: impl Iterator<Item = &'a ListKey>) -> Vec<(ListKey, Option<CountRow>)> {
+        let known = self.known.lock();
+        lists.map(|list| (*list, known.counts.get(list).copied())).collect()
+    }
+}
+
+/// A transaction that was planned from beliefs.
+pub(super) struct Believed {
+    pub(super) plan: Plan,
+    /// The server's clock, as it should be now.
+    pub(super) now: UnixMillis,
+    text: Trip,
+    nonce: u128,
+    /// Index into [`Beliefs::trust`].
+    kind: usize,
+}
+
+/// What became of it.
+pub(super) enum Outcome {
+    /// It is in the database.
+    Committed,
+    /// Nothing was done, and nothing will be.
+    Otherwise,
+    /// It may be there, or come yet, until the shard has moved on.
+    Unsettled(StoreError),
+}
+
+/// Plans the transaction of a lone unit, if all that it depends on can be believed and said in its text.
+pub(super) fn plan(inner: &Inner, units: &[WriteUnit]) -> Option<Believed> {
+    let [unit] = units else { return None };
+    if !unit.ops.iter().all(|op| adds(op, unit)) {
+        return None;
+    }
+    let (locks, now) = inner.beliefs.of(lock_set(units).into_iter())?;
+    let row = locks.granted(unit.shard, unit.epoch)?;
+    if !inner.memory.is_whole(row.shard, row.epoch, row.seq) {
+        return None;
+    }
+    let admission = Admission::of(units, &locks, |shard, key| inner.memory.lookup(shard, key));
+    let set = ReadSet::of(units, &admission, &locks);
+    let counts = inner.beliefs.counts(set.counts.iter());
+    let kind = usize::from(counts.iter().all(|(_, row)| row.is_some()));
+    let mut workspace = Workspace::new(&locks, &set, now);
+    for (list, row) in &counts {
+        if let Some(row) = row {
+            workspace.load_count(*list, *row);
+        }
+    }
+    let plan = workspace.run(units, admission);
+    let [UnitResult::Done(done)] = &plan.units[..] else { return None };
+    if done.replayed || plan.advances.is_empty() || !is_said(&plan, &set) {
+        return None;
+    }
+    let is_due = match inner.options.one_trip {
+        OneTrip::WhenItPays => inner.beliefs.trust[kind].is_due(),
+        OneTrip::Always => true,
+        OneTrip::Never => return None,
+    };
+    if !is_due {
+        return None;
+    }
+    let nonce = rand::random();
+    let mut text = Trip::default();
+    if inner.dialect.has_blocks() {
+        text.push(&BEGIN_IN_BLOCK, &[]).ok()?;
+    }
+    say(&mut text, &plan, &set, &locks, &counts, (nonce, now)).ok()??;
+    Some(Believed { plan, text, nonce, now, kind })
+}
+
+/// Whether an op is of those that mostly find nothing where they write, and whether doing it a second time would be found out.
+fn adds(op: &StoreOp, unit: &WriteUnit) -> bool {
+    match op {
+        StoreOp::ObjectAdd { .. } | StoreOp::EdgePut { .. } => unit.request.is_some(),
+        StoreOp::InverseApply { value, .. } => value.is_some(),
+        StoreOp::ObjectUpdate { .. }
+        | StoreOp::ObjectDelete { .. }
+        | StoreOp::EdgeDelete { .. }
+        | StoreOp::EdgeChangeType { .. }
+        | StoreOp::OutboxDone { .. } => false,
+    }
+}
+
+/// Whether the text says of each row that was thought absent that it is, by inserting it or by looking for it. Of objects,
+/// candidates of the allocator behind the one that was taken are no matter.
+fn is_said(plan: &Plan, set: &ReadSet) -> bool {
+    let nothing_goes = plan.objects.deletes.is_empty()
+        && plan.edges.deletes.is_empty()
+        && plan.tombstones.deletes.is_empty()
+        && plan.outbox.deletes.is_empty();
+    nothing_goes
+        && plan.tombstones.puts.is_empty()
+        && plan.edges.puts.len() == set.edges.len()
+        && plan.counts.len() == set.counts.len()
+}
+
+/// Writes the text; `None` if it would be too long.
+fn say(
+    text: &mut Trip,
+    plan: &Plan,
+    set: &ReadSet,
+    locks: &Locks,
+    counts: &[(ListKey, Option<CountRow>)],
+    (nonce, now): (u128, UnixMillis),
+) -> Result<Option<()>, Unexpected> {
+    for row in locks.held() {
+        let state = row.state.number();
+        let values =
+            [row.shard.0.into(), row.epoch.0.into(), row.seq.0.into(), state.into(), row.next_id.into()];
+        text.push(&HOLD_SHARD, &values)?;
+    }
+    let key = |edge: &EdgeKey| [edge.id1.0.into(), edge.atype.0.into(), edge.id2.0.into()];
+    for edge in set.tombstones.iter().filter(|_| !planted(Bug::JournalOverlooked)) {
+        text.push(&ASSERT_NO_TOMBSTONE, &key(edge))?;
+    }
+    for edge in set.outbox.iter().filter(|edge| plan.outbox.puts.iter().all(|(put, _)| put != *edge)) {
+        text.push(&ASSERT_NO_OUTBOX_ROW, &key(edge))?;
+    }
+    let [objects, edges, new_counts, outbox] =
+        batch_write::additions(plan, |list| counts.iter().any(|(known, row)| known == list && row.is_none()));
+    for (sql, rows) in [objects, edges, new_counts, outbox] {
+        if !rows.are_few() {
+            return Ok(None);
+        }
+        if !rows.is_empty() {
+            text.push_text(sql.name, insert_only(sql), rows.values())?;
+        }
+    }
+    for (list, row) in &plan.counts {
+        let Some((_, Some(before))) = counts.iter().find(|(known, _)| known == list) else { continue };
+        let mut values: Vec<Value> = vec![row.count.into(), row.version.0.into()];
+        values.extend([list.id1.0.into(), list.atype.0.into()]);
+        values.extend([before.count.into(), before.version.0.into()]);
+        text.push(&CHANGE_COUNT, &values)?;
+        if !planted(Bug::BeliefUnchecked) {
+            text.push(&ASSERT_AFFECTED, &[1.into()])?;
+        }
+    }
+    let requests: ValueRows = batch_write::request_rows(plan, nonce, now);
+    text.push(&PUT_REQUESTS, requests.values())?;
+    text.push(&ADVANCE_SHARDS, batch_write::advance_rows(plan).values())?;
+    text.push(&ASSERT_AFFECTED, &[(2 * plan.advances.len() as u64).into()])?;
+    Ok(Some(()))
+}
+
+/// A statement that inserts or overwrites, without the part that overwrites: a row that is there fails it.
+fn insert_only(sql: &Sql) -> &'static str {
+    let body = sql.body();
+    body.split_once("\nON DUPLICATE KEY").map_or(body, |(insert, _)| insert)
+}
+
+/// A transaction of which nobody knows whether it was committed, and why.
+pub(super) fn unknown(error: &StoreError, why: &str) -> StoreError {
+    let message = format!("{}; whether it was committed is unknown: {why}", error.message);
+    StoreError::new(StoreErrorKind::Uncertain, message)
+}
+
+/// Sends the text.
+///
+/// # Errors
+/// `Uncertain`, or nothing was sent.
+pub(super) async fn commit(inner: &Inner, believed: &mut Believed) -> Result<Outcome, StoreError> {
+    let first = believed.plan.advances[0];
+    let mut lease = inner.writers.get().await?;
+    let outcome = match lease.commit_with(std::mem::take(&mut believed.text)).await {
+        Ok(()) => {
+            lease.release();
+            Outcome::Committed
+        }
+        Err(CommitFailure::Before(failure)) => {
+            // Whatever it was: the long way meets it again, and says what it is.
+            tracing::debug!(server = &*inner.server, error = %failure.error, "not as believed");
+            lease.roll_back().await;
+            Outcome::Otherwise
+        }
+        // Most likely it died in its sleep. Who asks a server that is gone what became of the text waits for nothing: the long way
+        // finds the request if it was done, and fails at once if there is nobody.
+        Err(CommitFailure::InDoubt(failure)) if lease.reused && failure.connection_lost() => {
+            inner.writers.forget_idle();
+            return Ok(Outcome::Unsettled(failure.error));
+        }
+        Err(CommitFailure::InDoubt(failure)) => {
+            drop(lease);
+            let error = failure.error;
+            tracing::warn!(server = &*inner.server, shard = %first.shard, %error, "COMMIT got no answer");
+            match resolve(inner, first.shard, first.new_seq, believed.nonce).await {
+                Fate::Committed => Outcome::Committed,
+                Fate::RolledBack => return Ok(Outcome::Unsettled(error)),
+                Fate::Unknown(why) => return Err(unknown(&error, &why)),
+            }
+        }
+    };
+    inner.beliefs.trust[believed.kind].note(matches!(outcome, Outcome::Committed));
+    Ok(outcome)
+}

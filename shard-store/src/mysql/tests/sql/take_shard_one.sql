@@ -1,0 +1,1 @@
+SELECT shard FROM shard WHERE shard = 1 FOR UPDATE NOWAIT
