@@ -151,16 +151,26 @@ impl FollowerHandle {
     /// As the leader says; `OutcomeUnknown` if it may have happened. `InvalidArgument`, `NoSuchShard` and `Overloaded`
     /// are said here before anything is sent.
     pub async fn write(&self, request: WriteRequest, deadline: Instant) -> Result<WriteReply> {
-        self.shared.check_running()?;
-        let shard = self.shared.check_write(&request)?;
-        self.shared.metrics.writes.inc();
-        let (shared, id) = (Arc::clone(&self.shared), request.id);
-        let forwarded = async move { shared.forward(shard, request, deadline).await };
-        self.writes.spawn(forwarded).await.unwrap_or_else(|error| {
+        let (follower, id) = (self.clone(), request.id);
+        let task = tokio::spawn(async move { follower.write_to_its_end(request, deadline).await });
+        task.await.unwrap_or_else(|error| {
             // Only a panic, or the end of the runtime, ends the task early.
             tracing::error!(%error, "the task of a write ended early");
             Err(Error::new(ErrorCode::OutcomeUnknown, format!("the node lost track of write {id}")))
         })
+    }
+
+    /// As [`Self::write`], for callers that are never cancelled: it goes on only as long as they do, and costs no task.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn write_to_its_end(&self, request: WriteRequest, deadline: Instant) -> Result<WriteReply> {
+        // Counted first: a stop that comes after the check waits, one that came before is seen.
+        let _counted = self.writes.token();
+        self.shared.check_running()?;
+        let shard = self.shared.check_write(&request)?;
+        self.shared.metrics.writes.inc();
+        self.shared.forward(shard, request, deadline).await
     }
 
     /// Takes no more work, waits for writes under way (at most the option `drain`), then ends all streams. Answers

@@ -124,25 +124,25 @@ impl Shared {
     }
 
     /// The cache keys that an operation changes, on both sides of a pair.
-    fn keys_of(&self, op: &WriteOp, outcome: Option<&Outcome>) -> Vec<Key> {
+    fn keys_of(&self, op: &WriteOp, outcome: Option<&Outcome>) -> impl Iterator<Item = Key> + use<> {
         let both = |edge: EdgeKey| {
             let other = self.schema.canonical(edge).ok().and_then(|canonical| {
                 let inverse = canonical.edge.reversed(canonical.inverse?);
                 Some([canonical.edge.list(), inverse.list()])
             });
-            other.map_or_else(|| vec![Key::List(edge.list())], |lists| lists.map(Key::List).to_vec())
+            other
+                .map_or([Some(Key::List(edge.list())), None], |lists| lists.map(|list| Some(Key::List(list))))
         };
-        let object = |id: Option<ObjectId>| id.map(Key::Object).into_iter().collect();
-        match op {
+        let object = |id: Option<ObjectId>| [[id.map(Key::Object), None], [None; 2]];
+        let keys = match op {
             WriteOp::ObjectAdd { id, .. } => object(id.or_else(|| outcome?.id)),
             WriteOp::ObjectUpdate { id, .. } | WriteOp::ObjectDelete { id, .. } => object(Some(*id)),
-            WriteOp::AssocAdd { edge, .. } | WriteOp::AssocDelete { edge, .. } => both(*edge),
+            WriteOp::AssocAdd { edge, .. } | WriteOp::AssocDelete { edge, .. } => [both(*edge), [None; 2]],
             WriteOp::AssocChangeType { edge, new_atype, .. } => {
-                let mut keys = both(*edge);
-                keys.extend(both(EdgeKey { atype: *new_atype, ..*edge }));
-                keys
+                [both(*edge), both(EdgeKey { atype: *new_atype, ..*edge })]
             }
-        }
+        };
+        keys.into_iter().flatten().flatten()
     }
 }
 

@@ -133,7 +133,8 @@ pub struct LimitsConfig {
 pub struct StorageConfig {
     /// Connections for reads, for each database server.
     pub read_connections: usize,
-    /// Writer lanes for each host group.
+    /// Writer lanes for each host group: connections that commit at the same time, each with batches of its own. More for
+    /// databases with many cores.
     pub writer_lanes: usize,
     /// Longest time of one SQL statement.
     pub statement_ms: u64,
@@ -204,7 +205,7 @@ impl Default for LimitsConfig {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { read_connections: 16, writer_lanes: 4, statement_ms: 2_000 }
+        Self { read_connections: 16, writer_lanes: 2, statement_ms: 2_000 }
     }
 }
 

@@ -69,7 +69,7 @@ impl RequestHandler for FollowerService {
         match op {
             RequestOp::Read(read) => Ok(ReplyBody::Read(self.follower.read(read, deadline).await?)),
             RequestOp::Write(write) => {
-                let reply = self.follower.write(write, deadline).await?;
+                let reply = self.follower.write_to_its_end(write, deadline).await?;
                 Ok(ReplyBody::Write { reply, changes: Vec::new() })
             }
             RequestOp::Fill(_) => Err(only_between_nodes("fill")),
@@ -130,6 +130,11 @@ impl proto::tao_server::Tao for FollowerService {
             let result = match op {
                 Ok(RequestOp::Read(read)) => {
                     self.answer_read(read, self.limits.deadline(deadline)).await.map(ReplyBody::Read)
+                }
+                // This call may be cancelled, the write not.
+                Ok(RequestOp::Write(write)) => {
+                    let reply = self.follower.write(write, self.limits.deadline(deadline)).await;
+                    reply.map(|reply| ReplyBody::Write { reply, changes: Vec::new() })
                 }
                 Ok(op) => self.answer(op, self.limits.deadline(deadline)).await,
                 Err(error) => Err(error),
