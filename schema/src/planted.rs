@@ -209,7 +209,7 @@ bugs! {
     UncertainSaidFailed = "uncertain-said-failed",
     /// A text that may still come is said to have been rolled back (R4). A write happens after it was said to have failed.
     LateTextForgotten = "late-text-forgotten",
-    /// A lone write goes by the count that is remembered, whatever the database's is (R2). Counts stay behind.
+    /// A lone write is published with the count that was thought of, whatever the database's is (R13). Caches count wrongly.
     BeliefUnchecked = "belief-unchecked",
     /// A lone write of a pair does not look for journals (R22). Old state comes back over it.
     JournalOverlooked = "journal-overlooked",

@@ -2,7 +2,7 @@
 
 use mysql_async::{Params, Value};
 use tao_schema::fields::EncodedFields;
-use tao_schema::ids::{EdgeKey, Epoch, ListKey, ObjectId, Seq, ShardId, Time};
+use tao_schema::ids::{EdgeKey, Epoch, ObjectId, Seq, ShardId, Time};
 use tao_schema::rows::ShardState;
 
 use super::Inner;
@@ -12,10 +12,10 @@ use super::connection::Lease;
 use super::error::Failure;
 use super::statements::{
     ADVANCE_SHARDS, ASSERT_AFFECTED, DELETE_EDGES, DELETE_OBJECTS, DELETE_OUTBOX, DELETE_TOMBSTONES,
-    PUT_COUNTS, PUT_EDGES, PUT_OBJECTS, PUT_OUTBOX, STEPS, Sized, Sql,
+    PUT_EDGES, PUT_OBJECTS, PUT_OUTBOX, STEPS, Sized, Sql,
 };
 use super::trip::Trip;
-use crate::apply::{CountRow, Plan, UnixMillis};
+use crate::apply::{Plan, UnixMillis};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Rows that may be written twice to save a statement: one more costs about as much as a round trip.
@@ -128,7 +128,7 @@ pub(super) async fn write(
     let writes = [
         (&templates.objects, object_rows(plan)),
         (&templates.edges, edge_rows(plan)),
-        (&templates.counts, count_rows(plan.counts.iter())),
+        (&templates.counts, count_rows(plan)),
         (&templates.tombstones, tombstone_rows(plan)),
         (&templates.outbox, outbox_rows(plan)),
     ];
@@ -160,15 +160,9 @@ pub(super) async fn write(
     Ok(Trip::default())
 }
 
-/// The rows that a plan puts into the tables of objects, edges, counts and the outbox, with the statements that put them; of
-/// counts only those for which `is_new` holds.
-pub(super) fn additions(plan: &Plan, is_new: impl Fn(&ListKey) -> bool) -> [(&'static Sql, ValueRows); 4] {
-    [
-        (&PUT_OBJECTS, object_rows(plan)),
-        (&PUT_EDGES, edge_rows(plan)),
-        (&PUT_COUNTS, count_rows(plan.counts.iter().filter(|(list, _)| is_new(list)))),
-        (&PUT_OUTBOX, outbox_rows(plan)),
-    ]
+/// The rows that a plan puts into the tables of objects, edges and the outbox, with the statements that put them.
+pub(super) fn additions(plan: &Plan) -> [(&'static Sql, ValueRows); 3] {
+    [(&PUT_OBJECTS, object_rows(plan)), (&PUT_EDGES, edge_rows(plan)), (&PUT_OUTBOX, outbox_rows(plan))]
 }
 
 /// Adds rows, if there are any, to what goes out as text.
@@ -253,9 +247,9 @@ fn edge_rows(plan: &Plan) -> ValueRows {
     rows
 }
 
-fn count_rows<'a>(counts: impl Iterator<Item = &'a (ListKey, CountRow)>) -> ValueRows {
-    let mut rows = ValueRows::new(4, counts.size_hint().1.unwrap_or_default());
-    for (list, row) in counts {
+pub(super) fn count_rows(plan: &Plan) -> ValueRows {
+    let mut rows = ValueRows::new(4, plan.counts.len());
+    for (list, row) in &plan.counts {
         rows.push([list.id1.0.into(), list.atype.0.into(), row.count.into(), row.version.0.into()], 0);
     }
     rows

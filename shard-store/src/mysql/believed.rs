@@ -4,9 +4,9 @@
 //! wrote the shard last, and what a write adds is not there yet. So the same plan is made from that belief and goes out
 //! as one text with COMMIT at its end. The text first locks each shard's row, if it is the one believed, in the order of all
 //! locks (R2), and then says with each write what was believed before it: rows that are absent are inserted and not
-//! overwritten, a count is changed only from the one remembered, and rows that must be absent are looked for. Whatever is otherwise
-//! fails the text before its COMMIT, and the unit goes the long way. Nothing is ever answered from a belief but what a commit has
-//! confirmed; a refusal goes the long way, too.
+//! overwritten, and rows that must be absent are looked for. Whatever is otherwise fails the text before its COMMIT, and the unit
+//! goes the long way. Counts are not believed but raised, and the text answers what they were: the plan that is published is
+//! made again with those. Nothing is ever answered from a belief but what a commit has confirmed; a refusal goes the long way, too.
 //!
 //! **In doubt** (R4): a transaction that has locked its rows a trip earlier has ended when its row can be locked. A text may
 //! not even have *begun*: it may lie in a socket and commit later. So "no trace of it" is not "rolled back" here, until the shard
@@ -16,19 +16,20 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::time::Instant;
 
-use mysql_async::Value;
+use mysql_async::{Row, Value};
 use parking_lot::Mutex;
-use tao_schema::ids::{EdgeKey, ListKey, ShardId};
+use tao_schema::ids::{EdgeKey, ShardId};
 use tao_schema::planted::{Bug, planted};
 use tao_schema::rows::ShardState;
 
-use super::batch_write::{self, ValueRows};
+use super::batch_write;
 use super::columns::Unexpected;
 use super::connection::CommitFailure;
+use super::error::Failure;
 use super::resolve::{Fate, resolve};
 use super::statements::{
-    ADVANCE_SHARDS, ASSERT_AFFECTED, ASSERT_NO_OUTBOX_ROW, ASSERT_NO_TOMBSTONE, BEGIN_IN_BLOCK, CHANGE_COUNT,
-    HOLD_SHARD, PUT_REQUESTS, Sql,
+    ADVANCE_SHARDS, ASSERT_AFFECTED, ASSERT_NO_OUTBOX_ROW, ASSERT_NO_TOMBSTONE, BEGIN_IN_BLOCK, HOLD_SHARD,
+    PUT_REQUESTS, RAISE_COUNT, READ_COUNT, Sql,
 };
 use super::trip::Trip;
 use super::{Inner, OneTrip};
@@ -38,25 +39,20 @@ use crate::apply::{
 use crate::store::{StoreError, StoreErrorKind};
 use crate::write::{StoreOp, UnitResult, WriteUnit};
 
-/// Lists whose counts are remembered; then all are forgotten, which costs a few long ways and no order of use.
-const COUNTS: usize = 1 << 15;
-
 /// What this store has seen in its database last. None of it is certain any more.
 #[derive(Default)]
 pub(super) struct Beliefs {
     known: Mutex<Known>,
-    /// Of units all of whose lists are remembered, and of others.
-    trust: [Trust; 2],
+    trust: Trust,
 }
 
 #[derive(Default)]
 struct Known {
     shards: HashMap<ShardId, LockedShard>,
-    counts: HashMap<ListKey, CountRow>,
     clock: Option<(UnixMillis, Instant)>,
 }
 
-/// Whether beliefs of a kind came true lately. One that does not costs about half of what one that does spares.
+/// Whether beliefs came true lately. One that does not costs about half of what one that does spares.
 #[derive(Default)]
 struct Trust {
     credit: AtomicI32,
@@ -90,22 +86,10 @@ impl Beliefs {
             let row = LockedShard { shard, epoch, seq, state: ShardState::Serving, next_id: advance.next_id };
             known.shards.insert(shard, row);
         }
-        // Of a large batch only what is known already: those who write so much don't come alone.
-        let few = plan.counts.len() <= super::batch_read::FEW;
-        if few && known.counts.len() >= COUNTS {
-            known.counts.clear();
-        }
-        for (list, row) in &plan.counts {
-            if few {
-                known.counts.insert(*list, *row);
-            } else if let Some(known) = known.counts.get_mut(list) {
-                *known = *row;
-            }
-        }
         known.clock = Some((now, Instant::now()));
     }
 
-    /// The shard rows, the counts and the clock for a set of shards and what `reads` makes of their rows.
+    /// The rows of all these shards, and the server's clock.
     fn of(&self, shards: impl Iterator<Item = ShardId>) -> Option<(Locks, UnixMillis)> {
         let known = self.known.lock();
         let mut locks = Locks::default();
@@ -115,22 +99,19 @@ impl Beliefs {
         let (at, since) = known.clock?;
         Some((locks, UnixMillis(at.0 + since.elapsed().as_millis() as u64)))
     }
-
-    fn counts<'a>(&self, lists: impl Iterator<Item = &'a ListKey>) -> Vec<(ListKey, Option<CountRow>)> {
-        let known = self.known.lock();
-        lists.map(|list| (*list, known.counts.get(list).copied())).collect()
-    }
 }
 
 /// A transaction that was planned from beliefs.
 pub(super) struct Believed {
+    /// Without lists until it is committed, then what was done.
     pub(super) plan: Plan,
     /// The server's clock, as it should be now.
     pub(super) now: UnixMillis,
     text: Trip,
     nonce: u128,
-    /// Index into [`Beliefs::trust`].
-    kind: usize,
+    locks: Locks,
+    admission: Admission,
+    set: ReadSet,
 }
 
 /// What became of it.
@@ -156,21 +137,13 @@ pub(super) fn plan(inner: &Inner, units: &[WriteUnit]) -> Option<Believed> {
     }
     let admission = Admission::of(units, &locks, |shard, key| inner.memory.lookup(shard, key));
     let set = ReadSet::of(units, &admission, &locks);
-    let counts = inner.beliefs.counts(set.counts.iter());
-    let kind = usize::from(counts.iter().all(|(_, row)| row.is_some()));
-    let mut workspace = Workspace::new(&locks, &set, now);
-    for (list, row) in &counts {
-        if let Some(row) = row {
-            workspace.load_count(*list, *row);
-        }
-    }
-    let plan = workspace.run(units, admission);
+    let plan = Workspace::new(&locks, &set, now).run(units, admission.clone());
     let [UnitResult::Done(done)] = &plan.units[..] else { return None };
     if done.replayed || plan.advances.is_empty() || !is_said(&plan, &set) {
         return None;
     }
     let is_due = match inner.options.one_trip {
-        OneTrip::WhenItPays => inner.beliefs.trust[kind].is_due(),
+        OneTrip::WhenItPays => inner.beliefs.trust.is_due(),
         OneTrip::Always => true,
         OneTrip::Never => return None,
     };
@@ -182,16 +155,18 @@ pub(super) fn plan(inner: &Inner, units: &[WriteUnit]) -> Option<Believed> {
     if inner.dialect.has_blocks() {
         text.push(&BEGIN_IN_BLOCK, &[]).ok()?;
     }
-    say(&mut text, &plan, &set, &locks, &counts, (nonce, now)).ok()??;
-    Some(Believed { plan, text, nonce, now, kind })
+    say(&mut text, &plan, &set, &locks, (nonce, now)).ok()??;
+    Some(Believed { plan, now, text, nonce, locks, admission, set })
 }
 
-/// Whether an op is of those that mostly find nothing where they write, and whether doing it a second time would be found out.
+/// Whether an op is of those that mostly find nothing where they write, whatever the list's count is, and whether doing it a
+/// second time would be found out.
 fn adds(op: &StoreOp, unit: &WriteUnit) -> bool {
     match op {
-        StoreOp::ObjectAdd { .. } | StoreOp::EdgePut { .. } => unit.request.is_some(),
+        StoreOp::ObjectAdd { .. } | StoreOp::EdgePut { expected: None, .. } => unit.request.is_some(),
         StoreOp::InverseApply { value, .. } => value.is_some(),
-        StoreOp::ObjectUpdate { .. }
+        StoreOp::EdgePut { expected: Some(_), .. }
+        | StoreOp::ObjectUpdate { .. }
         | StoreOp::ObjectDelete { .. }
         | StoreOp::EdgeDelete { .. }
         | StoreOp::EdgeChangeType { .. }
@@ -218,7 +193,6 @@ fn say(
     plan: &Plan,
     set: &ReadSet,
     locks: &Locks,
-    counts: &[(ListKey, Option<CountRow>)],
     (nonce, now): (u128, UnixMillis),
 ) -> Result<Option<()>, Unexpected> {
     for row in locks.held() {
@@ -234,9 +208,7 @@ fn say(
     for edge in set.outbox.iter().filter(|edge| plan.outbox.puts.iter().all(|(put, _)| put != *edge)) {
         text.push(&ASSERT_NO_OUTBOX_ROW, &key(edge))?;
     }
-    let [objects, edges, new_counts, outbox] =
-        batch_write::additions(plan, |list| counts.iter().any(|(known, row)| known == list && row.is_none()));
-    for (sql, rows) in [objects, edges, new_counts, outbox] {
+    for (sql, rows) in batch_write::additions(plan) {
         if !rows.are_few() {
             return Ok(None);
         }
@@ -244,18 +216,16 @@ fn say(
             text.push_text(sql.name, insert_only(sql), rows.values())?;
         }
     }
-    for (list, row) in &plan.counts {
-        let Some((_, Some(before))) = counts.iter().find(|(known, _)| known == list) else { continue };
-        let mut values: Vec<Value> = vec![row.count.into(), row.version.0.into()];
-        values.extend([list.id1.0.into(), list.atype.0.into()]);
-        values.extend([before.count.into(), before.version.0.into()]);
-        text.push(&CHANGE_COUNT, &values)?;
-        if !planted(Bug::BeliefUnchecked) {
-            text.push(&ASSERT_AFFECTED, &[1.into()])?;
-        }
+    for (list, _) in &plan.counts {
+        let list: [Value; 2] = [list.id1.0.into(), list.atype.0.into()];
+        text.push_asking(&READ_COUNT, &list)?;
     }
-    let requests: ValueRows = batch_write::request_rows(plan, nonce, now);
-    text.push(&PUT_REQUESTS, requests.values())?;
+    // Planned from lists without edges: a count is by how many it grows.
+    let counts = batch_write::count_rows(plan);
+    if !counts.is_empty() {
+        text.push(&RAISE_COUNT, counts.values())?;
+    }
+    text.push(&PUT_REQUESTS, batch_write::request_rows(plan, nonce, now).values())?;
     text.push(&ADVANCE_SHARDS, batch_write::advance_rows(plan).values())?;
     text.push(&ASSERT_AFFECTED, &[(2 * plan.advances.len() as u64).into()])?;
     Ok(Some(()))
@@ -277,37 +247,67 @@ pub(super) fn unknown(error: &StoreError, why: &str) -> StoreError {
 ///
 /// # Errors
 /// `Uncertain`, or nothing was sent.
-pub(super) async fn commit(inner: &Inner, believed: &mut Believed) -> Result<Outcome, StoreError> {
+pub(super) async fn commit(
+    inner: &Inner,
+    units: &[WriteUnit],
+    believed: &mut Believed,
+) -> Result<Outcome, StoreError> {
     let first = believed.plan.advances[0];
     let mut lease = inner.writers.get().await?;
-    let outcome = match lease.commit_with(std::mem::take(&mut believed.text)).await {
-        Ok(()) => {
+    match lease.commit_with(std::mem::take(&mut believed.text)).await {
+        Ok(counts) => {
             lease.release();
-            Outcome::Committed
+            inner.beliefs.trust.note(true);
+            // An answer that can't be read is one of a commit all the same.
+            match believed.confirm(inner, units, counts) {
+                Ok(()) => Ok(Outcome::Committed),
+                Err(failure) => Ok(Outcome::Unsettled(failure.error)),
+            }
         }
         Err(CommitFailure::Before(failure)) => {
             // Whatever it was: the long way meets it again, and says what it is.
             tracing::debug!(server = &*inner.server, error = %failure.error, "not as believed");
             lease.roll_back().await;
-            Outcome::Otherwise
+            inner.beliefs.trust.note(false);
+            Ok(Outcome::Otherwise)
         }
         // Most likely it died in its sleep. Who asks a server that is gone what became of the text waits for nothing: the long way
         // finds the request if it was done, and fails at once if there is nobody.
         Err(CommitFailure::InDoubt(failure)) if lease.reused && failure.connection_lost() => {
             inner.writers.forget_idle();
-            return Ok(Outcome::Unsettled(failure.error));
+            Ok(Outcome::Unsettled(failure.error))
         }
         Err(CommitFailure::InDoubt(failure)) => {
             drop(lease);
             let error = failure.error;
             tracing::warn!(server = &*inner.server, shard = %first.shard, %error, "COMMIT got no answer");
             match resolve(inner, first.shard, first.new_seq, believed.nonce).await {
-                Fate::Committed => Outcome::Committed,
-                Fate::RolledBack => return Ok(Outcome::Unsettled(error)),
-                Fate::Unknown(why) => return Err(unknown(&error, &why)),
+                // What the counts were is not known: the long way finds the request.
+                Fate::Committed if !believed.plan.counts.is_empty() => Ok(Outcome::Unsettled(error)),
+                Fate::Committed => Ok(Outcome::Committed),
+                Fate::RolledBack => Ok(Outcome::Unsettled(error)),
+                Fate::Unknown(why) => Err(unknown(&error, &why)),
             }
         }
-    };
-    inner.beliefs.trust[believed.kind].note(matches!(outcome, Outcome::Committed));
-    Ok(outcome)
+    }
+}
+
+impl Believed {
+    /// Makes the plan again, with the counts that were raised.
+    fn confirm(&mut self, inner: &Inner, units: &[WriteUnit], counts: Vec<Vec<Row>>) -> Result<(), Failure> {
+        if planted(Bug::BeliefUnchecked) || counts.iter().all(Vec::is_empty) {
+            return Ok(());
+        }
+        let mut workspace = Workspace::new(&self.locks, &self.set, self.now);
+        for ((list, _), rows) in self.plan.counts.iter().zip(counts) {
+            let read = inner
+                .writers
+                .read(&READ_COUNT, rows, |row| Ok(CountRow { count: row.u64()?, version: row.seq()? }));
+            if let Some(row) = read?.pop() {
+                workspace.load_count(*list, row);
+            }
+        }
+        self.plan = workspace.run(units, self.admission.clone());
+        Ok(())
+    }
 }

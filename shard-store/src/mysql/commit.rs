@@ -48,7 +48,7 @@ pub(super) async fn commit(inner: &Inner, batch: &Batch) -> Result<BatchResult, 
     let mut clock = Instant::now();
     let Some(mut believed) = believed::plan(inner, units) else { return the_long_way(inner, units).await };
     inner.timings.lap(Phase::Plan, &mut clock);
-    let outcome = believed::commit(inner, &mut believed).await?;
+    let outcome = believed::commit(inner, units, &mut believed).await?;
     inner.timings.lap(Phase::Commit, &mut clock);
     match outcome {
         Outcome::Committed => {
@@ -89,7 +89,7 @@ async fn the_long_way(inner: &Inner, units: &[WriteUnit]) -> Result<BatchResult,
     };
     let first = plan.advances[0];
     let sent = match lease.commit_with(last).await {
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
         Err(CommitFailure::InDoubt(failure)) => Err(failure),
         Err(CommitFailure::Before(failure)) => {
             lease.roll_back().await;

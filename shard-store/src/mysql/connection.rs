@@ -281,8 +281,8 @@ impl Lease {
         self.plain(COMMIT.name, COMMIT.body()).await
     }
 
-    /// Runs the last statements of a transaction and commits, in one round trip.
-    pub(super) async fn commit_with(&mut self, mut last: Trip) -> Result<(), CommitFailure> {
+    /// Runs the last statements of a transaction and commits, in one round trip. Answers the rows of those that ask.
+    pub(super) async fn commit_with(&mut self, mut last: Trip) -> Result<Vec<Vec<Row>>, CommitFailure> {
         if self.home.has_blocks && last.len() > 0 {
             return self.commit_in_block(&last).await;
         }
@@ -290,7 +290,7 @@ impl Lease {
         last.push(&COMMIT, &[])
             .map_err(|unexpected| CommitFailure::Before(self.home.unexpected(COMMIT.name, unexpected.0)))?;
         match self.send(&last).await {
-            Ok(_) => Ok(()),
+            Ok(answers) => Ok(last.asked(answers)),
             // The server names the statement that failed, and has run none behind it: no COMMIT.
             Err(failed) if failed.failure.code.is_some() && failed.at < commit => {
                 Err(CommitFailure::Before(failed.failure))
@@ -302,11 +302,14 @@ impl Lease {
 
     /// As [`Lease::commit_with`], all as one statement. Its failure may be one of COMMIT; what tells is the transaction: one
     /// that is still open was not committed (R4).
-    async fn commit_in_block(&mut self, last: &Trip) -> Result<(), CommitFailure> {
+    async fn commit_in_block(&mut self, last: &Trip) -> Result<Vec<Vec<Row>>, CommitFailure> {
         let block = last.in_block(&COMMIT_BLOCK).map_err(|unexpected| {
             CommitFailure::Before(self.home.unexpected(COMMIT_BLOCK.name, unexpected.0))
         })?;
-        let Err(TripFailure { failure, .. }) = self.send(&block).await else { return Ok(()) };
+        let TripFailure { failure, .. } = match self.send(&block).await {
+            Ok(answers) => return Ok(block.asked(answers)),
+            Err(failed) => failed,
+        };
         if failure.connection_usable() {
             let open = self.map(&IN_TRANSACTION, (), Columns::u64).await;
             if open.is_ok_and(|open| open == [1]) {

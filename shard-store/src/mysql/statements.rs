@@ -70,7 +70,8 @@ statements! {
     HOLD_SHARD = "commit/hold_shard";
     ASSERT_NO_OUTBOX_ROW = "commit/assert_no_outbox_row";
     ASSERT_NO_TOMBSTONE = "commit/assert_no_tombstone";
-    CHANGE_COUNT = "commit/change_count";
+    READ_COUNT = "commit/read_count";
+    RAISE_COUNT = "commit/raise_count";
     OWN_REQUEST = "commit/own_request";
     COMMIT = "commit/commit";
     COMMIT_BLOCK = "commit/commit_block";

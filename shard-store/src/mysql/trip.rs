@@ -24,6 +24,8 @@ pub(super) struct Trip {
     text: String,
     /// Of the statements, in order.
     names: Vec<&'static str>,
+    /// Which of them answer rows that are wanted behind COMMIT, see [`Trip::push_asking`].
+    asking: Vec<usize>,
 }
 
 /// A trip that failed.
@@ -42,6 +44,12 @@ impl Trip {
     /// If the values do not fit the places, or are not numbers, NULL or bytes: the trip is then not to be sent.
     pub(super) fn push(&mut self, sql: &Sql, values: &[Value]) -> Result<(), Unexpected> {
         self.push_text(sql.name, sql.body(), values)
+    }
+
+    /// As [`Trip::push`], for a statement whose rows are wanted from a trip that goes out with COMMIT.
+    pub(super) fn push_asking(&mut self, sql: &Sql, values: &[Value]) -> Result<(), Unexpected> {
+        self.asking.push(self.names.len());
+        self.push(sql, values)
     }
 
     /// As [`Trip::push`], for a text that is not a file as it stands.
@@ -72,17 +80,24 @@ impl Trip {
         if values.len() > 0 { Err(Unexpected("more values than places for them")) } else { Ok(()) }
     }
 
-    /// The same as one statement with COMMIT behind it, for statements that answer no rows: it has one answer, which tells
-    /// of the first that fails, but not which that was. `block` has the place for them.
+    /// The same as one statement with COMMIT behind it: those that ask are answered one by one, all others together, which
+    /// tells of the first that fails, but not which that was. `block` has the place for them.
     pub(super) fn in_block(&self, block: &Sql) -> Result<Self, Unexpected> {
         let (before, after) =
             block.body().split_once('?').ok_or(Unexpected("a block without a place for statements"))?;
-        Ok(Self { text: [before, &self.text, after].concat(), names: vec![block.name] })
+        let asking: Vec<usize> = (0..self.asking.len()).collect();
+        let names = self.asking.iter().map(|at| self.names[*at]).chain([block.name]).collect();
+        Ok(Self { text: [before, &self.text, after].concat(), names, asking })
     }
 
     /// Number of statements.
     pub(super) fn len(&self) -> usize {
         self.names.len()
+    }
+
+    /// Of all answers, those to statements that ask.
+    pub(super) fn asked(&self, mut answers: Vec<Vec<Row>>) -> Vec<Vec<Row>> {
+        self.asking.iter().filter_map(|at| answers.get_mut(*at).map(std::mem::take)).collect()
     }
 
     /// Sends the statements and reads the rows that each answers. Each answer has the time of a statement.

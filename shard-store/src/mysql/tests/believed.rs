@@ -8,7 +8,7 @@ use mysql_async::{Conn, Row};
 use tao_schema::fields::EncodedFields;
 use tao_schema::ids::{Epoch, ObjectId, ObjectType, Position, Seq, ShardId};
 use tao_schema::ops::Effect;
-use tao_schema::rows::ShardState;
+use tao_schema::rows::{ChangeItem, ListChange, ShardState};
 
 use super::super::statements::COMMIT;
 use super::super::{MySqlStore, OneTrip, Options};
@@ -17,7 +17,7 @@ use super::support::{
 };
 use crate::fleet::Server;
 use crate::store::{ShardStore, StoreErrorKind};
-use crate::write::{Inverse, StoreOp, UnitResult, WriteUnit};
+use crate::write::{Batch, Inverse, StoreOp, UnitResult, WriteUnit};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lone_write_is_one_round_trip_if_the_database_is_as_believed() {
@@ -61,6 +61,15 @@ async fn write(store: &MySqlStore, unit: WriteUnit) -> (UnitResult, bool) {
 async fn effect(store: &MySqlStore, unit: WriteUnit) -> (Effect, bool) {
     let (result, at_once) = write(store, unit).await;
     (done(&result).outcomes[0].effect, at_once)
+}
+
+/// As [`write`] of an edge; answers the list's part of the change.
+async fn published(store: &MySqlStore, unit: WriteUnit) -> (ListChange, bool) {
+    let before = store.phase_times().believed;
+    let result =
+        store.commit(Batch { units: vec![asked(rand::random::<u64>().into(), unit)] }).await.unwrap();
+    let [ChangeItem::List(list)] = &result.changes[0].items[..] else { panic!("not a list: {result:?}") };
+    (list.clone(), store.phase_times().believed > before)
 }
 
 fn add(shard: u16, id: Option<u64>) -> WriteUnit {
@@ -127,23 +136,22 @@ async fn what_another_leader_wrote_is_seen(server: &Server) {
     let store = warm(server, "believed_other", 2).await;
     let other = open(server, always("believed_other")).await.unwrap();
     write(&store, put(0, 1, 1)).await;
-    // The seq is not the one believed; then it is, but not the list's count; then not even that there is a list.
-    for (theirs, between) in
-        [(put(0, 1, 2), None), (put(0, 1, 3), Some(put(0, 2, 1))), (put(0, 3, 1), Some(put(0, 2, 2)))]
-    {
-        let StoreOp::EdgePut { edge, .. } = &theirs.ops[0] else { panic!("it puts an edge") };
-        let list = edge.id1.local();
+    // The seq is not the one believed; then it is, and the list is longer than when it was written here last.
+    for (theirs, between) in [(put(0, 1, 2), None), (put(0, 1, 3), Some(put(0, 2, 1)))] {
         write(&other, theirs).await;
+        let is_believed = between.is_some();
         if let Some(unit) = between {
             assert_eq!(effect(&store, unit).await, (Effect::Created, false), "the log moved on");
         }
-        let before = count(&store, 0, list).await;
-        assert_eq!(effect(&store, put(0, list, 9)).await, (Effect::Created, false), "list {list}");
-        assert_eq!(count(&store, 0, list).await, before + 1);
-        assert_eq!(effect(&store, put(0, list, 8)).await, (Effect::Created, true), "list {list}");
-        for id2 in [8, 9] {
-            write(&store, deletion_of(&put(0, list, id2))).await;
-        }
+        let before = count(&store, 0, 1).await;
+        let (change, at_once) = published(&store, put(0, 1, 4 + before)).await;
+        assert_eq!((change.count, at_once), (before + 1, is_believed));
+        assert_eq!(count(&store, 0, 1).await, before + 1);
+        // What is published is what is there, and what was there before it.
+        let (next, at_once) = published(&store, put(0, 1, 10 + before)).await;
+        assert_eq!((next.count, at_once), (before + 2, true));
+        assert_eq!(next.prev_version.0, seq(&store, 0).await.0 - 1);
+        write(&store, deletion_of(&put(0, 1, 10 + before))).await;
     }
     // A fence, and a new epoch.
     assert!(other.change_state(ShardId(0), EPOCH, ShardState::Serving, ShardState::Fenced).await.unwrap());
@@ -165,7 +173,7 @@ async fn journals_of_pairs_are_looked_for(server: &Server) {
     write(&store, put(1, 9_999, 1)).await;
     // Both sides at once.
     let (result, at_once) = write(&store, pair(1, 2, true)).await;
-    assert!(at_once && done(&result).pending.is_empty() && done(&result).positions.len() == 2);
+    assert!(at_once && done(&result).pending.is_empty() && done(&result).positions.len() == 2, "{result:?}");
     assert_eq!(count(&store, 1, 2).await, 1);
     // One side, and the other is left to the outbox, from where it is brought over.
     let (result, at_once) = write(&store, pair(3, 4, false)).await;
@@ -259,17 +267,31 @@ async fn a_text_without_an_answer_in_time_is_settled(server: &Server) {
     let store = proxy.open(server, short).await;
     write(&store, put(0, 1, 1)).await;
     for (id2, pass_on) in [(2, true), (3, false)] {
-        proxy.lose_next_commit(pass_on);
-        let (result, at_once) = write(&store, put(0, 1, id2)).await;
-        proxy.lost().await;
-        proxy.close();
-        assert_eq!((done(&result).replayed, at_once), (false, pass_on));
+        let (result, at_once) = without_an_answer(&store, &proxy, put(0, 1, id2), pass_on).await;
+        // What was committed raised a count from nobody knows what: its request is found.
+        assert_eq!((done(&result).replayed, at_once), (pass_on, false));
         assert_eq!(
             (count(&store, 0, 1).await, seq(&store, 0).await),
-            (id2, Seq(id2)),
+            (id2, Seq(2 * id2 - 1)),
             "passed on: {pass_on}"
         );
     }
+    let (result, at_once) = without_an_answer(&store, &proxy, add(0, Some(77)), true).await;
+    assert_eq!((done(&result).replayed, at_once), (false, true), "without counts all is known");
+}
+
+async fn without_an_answer(
+    store: &MySqlStore,
+    proxy: &Proxy,
+    unit: WriteUnit,
+    pass_on: bool,
+) -> (UnitResult, bool) {
+    write(store, put(0, 2, rand::random::<u32>().into())).await;
+    proxy.lose_next_commit(pass_on);
+    let result = write(store, unit).await;
+    proxy.lost().await;
+    proxy.close();
+    result
 }
 
 /// It lay in a socket while its sender gave it up, found no trace of it, and did the write the long way.

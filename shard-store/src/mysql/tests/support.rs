@@ -215,11 +215,11 @@ async fn relay(mut client: TcpStream, mut server: TcpStream, plan: Arc<Plan>) {
     }
 }
 
-/// The first byte of the last answer: of the first that is not OK, or of all.
+/// The first byte of the last answer: of the first that is an error, or of all.
 async fn last_answer(server: &mut TcpStream) -> u8 {
     loop {
         let packet = packet(server).await;
-        if packet[0] != 0 || is_last(&packet) {
+        if packet[0] == 0xff || is_last(&packet) {
             return packet[0];
         }
     }
@@ -234,9 +234,11 @@ async fn packet(server: &mut TcpStream) -> Vec<u8> {
     packet
 }
 
-/// Whether no other statement's answer follows: all of them are OKs, with affected rows and ids of one byte each.
+/// Whether no other statement's answer follows. Rows and the packets before them are followed by the OK that ends them, which
+/// starts with 0xfe; of every OK, affected rows and ids take one byte each.
 fn is_last(packet: &[u8]) -> bool {
     const MORE_RESULTS: u8 = 8;
-    assert_eq!(packet[0], 0, "not an OK: {packet:?}");
-    packet[3] & MORE_RESULTS == 0
+    assert_ne!(packet[0], 0xff, "an error: {packet:?}");
+    let is_end = packet[0] == 0 || (packet[0] == 0xfe && packet.len() < 64);
+    is_end && packet[3] & MORE_RESULTS == 0
 }
