@@ -153,7 +153,7 @@ pub(super) async fn write(
             .map_err(|unexpected| Failure::unexpected(&inner.server, ASSERT_AFFECTED.name, &unexpected))?;
         return Ok(last);
     }
-    lease.send(&last).await.map_err(|failed| failed.failure)?;
+    lease.send(&mut last).await.map_err(|failed| failed.failure)?;
     put(inner, lease, &templates.requests, requests, Fill::Exact).await?;
     let advanced = put(inner, lease, &templates.advance, advances, Fill::Padded).await?;
     assert_affected(lease, ADVANCE_SHARDS.name, advanced, affected)?;

@@ -3,7 +3,7 @@
 //! The long way asks before it writes: lock and read, then write and commit. Mostly the first trip brings no news: this store
 //! wrote the shard last, and what a write adds is not there yet. So the same plan is made from that belief and goes out
 //! as one text with COMMIT at its end. The text first locks each shard's row, if it is the one believed, in the order of all
-//! locks (R2), and then says with each write what was believed before it: rows that are absent are inserted and not
+//! locks (R2); a shard alone is advanced in the same step, and if it is locked that is waited for, with nothing held. The text then says with each write what was believed before it: rows that are absent are inserted and not
 //! overwritten, and rows that must be absent are looked for. Whatever is otherwise fails the text before its COMMIT, and the unit
 //! goes the long way. Counts are not believed but raised, and the text answers what they were: the plan that is published is
 //! made again with those. Nothing is ever answered from a belief but what a commit has confirmed; a refusal goes the long way, too.
@@ -28,8 +28,8 @@ use super::connection::CommitFailure;
 use super::error::Failure;
 use super::resolve::{Fate, resolve};
 use super::statements::{
-    ADVANCE_SHARDS, ASSERT_AFFECTED, ASSERT_NO_OUTBOX_ROW, ASSERT_NO_TOMBSTONE, BEGIN_IN_BLOCK, HOLD_SHARD,
-    PUT_REQUESTS, RAISE_COUNT, READ_COUNT, Sql,
+    ADVANCE_BELIEVED, ADVANCE_SHARDS, ASSERT_AFFECTED, ASSERT_NO_OUTBOX_ROW, ASSERT_NO_TOMBSTONE,
+    BEGIN_IN_BLOCK, HOLD_SHARD, PUT_REQUESTS, RAISE_COUNT, READ_COUNT, Sql,
 };
 use super::trip::Trip;
 use super::{Inner, OneTrip};
@@ -151,7 +151,11 @@ pub(super) fn plan(inner: &Inner, units: &[WriteUnit]) -> Option<Believed> {
         return None;
     }
     let nonce = rand::random();
-    let mut text = Trip::default();
+    let mut text = match (inner.dialect.has_blocks(), &unit.ops[..]) {
+        // There are few kinds of such, and a text for each.
+        (true, [_]) => Trip::prepared(),
+        _ => Trip::default(),
+    };
     if inner.dialect.has_blocks() {
         text.push(&BEGIN_IN_BLOCK, &[]).ok()?;
     }
@@ -195,11 +199,19 @@ fn say(
     locks: &Locks,
     (nonce, now): (u128, UnixMillis),
 ) -> Result<Option<()>, Unexpected> {
+    let is_of_one_shard = plan.advances.len() == 1 && locks.held().count() == 1;
     for row in locks.held() {
         let state = row.state.number();
-        let values =
+        let believed: [Value; 5] =
             [row.shard.0.into(), row.epoch.0.into(), row.seq.0.into(), state.into(), row.next_id.into()];
-        text.push(&HOLD_SHARD, &values)?;
+        if is_of_one_shard {
+            let advance = plan.advances[0];
+            let advanced = [advance.new_seq.0.into(), advance.next_id.into()];
+            text.push(&ADVANCE_BELIEVED, &[&advanced[..], &believed].concat())?;
+            text.push(&ASSERT_AFFECTED, &[1.into()])?;
+        } else {
+            text.push(&HOLD_SHARD, &believed)?;
+        }
     }
     let key = |edge: &EdgeKey| [edge.id1.0.into(), edge.atype.0.into(), edge.id2.0.into()];
     for edge in set.tombstones.iter().filter(|_| !planted(Bug::JournalOverlooked)) {
@@ -226,8 +238,10 @@ fn say(
         text.push(&RAISE_COUNT, counts.values())?;
     }
     text.push(&PUT_REQUESTS, batch_write::request_rows(plan, nonce, now).values())?;
-    text.push(&ADVANCE_SHARDS, batch_write::advance_rows(plan).values())?;
-    text.push(&ASSERT_AFFECTED, &[(2 * plan.advances.len() as u64).into()])?;
+    if !is_of_one_shard {
+        text.push(&ADVANCE_SHARDS, batch_write::advance_rows(plan).values())?;
+        text.push(&ASSERT_AFFECTED, &[(2 * plan.advances.len() as u64).into()])?;
+    }
     Ok(Some(()))
 }
 

@@ -224,7 +224,7 @@ async fn lock_and_read(
     for (sql, values, _) in &reads {
         trip.push(sql, values).map_err(unexpected(sql))?;
     }
-    let mut answers = lease.send(&trip).await.map_err(|failed| failed.failure)?.into_iter();
+    let mut answers = lease.send(&mut trip).await.map_err(|failed| failed.failure)?.into_iter();
     let mut held = Held::default();
     held.add_rows(inner, answers.next().unwrap_or_default())?;
     let mut seen = Vec::new();

@@ -265,7 +265,7 @@ impl Lease {
     }
 
     /// Sends a trip; answers the rows of each of its statements.
-    pub(super) async fn send(&mut self, trip: &Trip) -> Result<Vec<Vec<Row>>, TripFailure> {
+    pub(super) async fn send(&mut self, trip: &mut Trip) -> Result<Vec<Vec<Row>>, TripFailure> {
         let answers = trip.send(&self.home, &mut self.conn).await;
         self.broken |= answer_is_doubtful(answers.as_ref().err().map(|failed| &failed.failure));
         answers
@@ -284,12 +284,12 @@ impl Lease {
     /// Runs the last statements of a transaction and commits, in one round trip. Answers the rows of those that ask.
     pub(super) async fn commit_with(&mut self, mut last: Trip) -> Result<Vec<Vec<Row>>, CommitFailure> {
         if self.home.has_blocks && last.len() > 0 {
-            return self.commit_in_block(&last).await;
+            return self.commit_in_block(last).await;
         }
         let commit = last.len();
         last.push(&COMMIT, &[])
             .map_err(|unexpected| CommitFailure::Before(self.home.unexpected(COMMIT.name, unexpected.0)))?;
-        match self.send(&last).await {
+        match self.send(&mut last).await {
             Ok(answers) => Ok(last.asked(answers)),
             // The server names the statement that failed, and has run none behind it: no COMMIT.
             Err(failed) if failed.failure.code.is_some() && failed.at < commit => {
@@ -302,11 +302,13 @@ impl Lease {
 
     /// As [`Lease::commit_with`], all as one statement. Its failure may be one of COMMIT; what tells is the transaction: one
     /// that is still open was not committed (R4).
-    async fn commit_in_block(&mut self, last: &Trip) -> Result<Vec<Vec<Row>>, CommitFailure> {
-        let block = last.in_block(&COMMIT_BLOCK).map_err(|unexpected| {
+    async fn commit_in_block(&mut self, last: Trip) -> Result<Vec<Vec<Row>>, CommitFailure> {
+        let mut block = last.in_block(&COMMIT_BLOCK).map_err(|unexpected| {
             CommitFailure::Before(self.home.unexpected(COMMIT_BLOCK.name, unexpected.0))
         })?;
-        let TripFailure { failure, .. } = match self.send(&block).await {
+        let prepared = block.prepare(&self.home, &mut self.conn).await;
+        self.note(prepared).map_err(CommitFailure::Before)?;
+        let TripFailure { failure, .. } = match self.send(&mut block).await {
             Ok(answers) => return Ok(block.asked(answers)),
             Err(failed) => failed,
         };

@@ -68,6 +68,7 @@ statements! {
     ASSERT_AFFECTED = "commit/assert_affected";
     BEGIN_IN_BLOCK = "commit/begin_in_block";
     HOLD_SHARD = "commit/hold_shard";
+    ADVANCE_BELIEVED = "commit/advance_believed";
     ASSERT_NO_OUTBOX_ROW = "commit/assert_no_outbox_row";
     ASSERT_NO_TOMBSTONE = "commit/assert_no_tombstone";
     READ_COUNT = "commit/read_count";

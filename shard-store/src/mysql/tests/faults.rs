@@ -111,8 +111,8 @@ async fn a_tombstone_that_is_purged_meanwhile_fails_no_commit(server: &Server) {
     let plan = workspace.run(&units, admission);
     assert_eq!(plan.tombstones.deletes, [other]);
     let mut lease = store.inner.writers.get().await.unwrap();
-    let last = batch_write::write(&store.inner, &mut lease, &plan, 7, now).await.unwrap();
-    lease.send(&last).await.unwrap();
+    let mut last = batch_write::write(&store.inner, &mut lease, &plan, 7, now).await.unwrap();
+    lease.send(&mut last).await.unwrap();
     lease.roll_back().await;
 }
 

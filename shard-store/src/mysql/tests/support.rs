@@ -179,20 +179,16 @@ impl Drop for Proxy {
 
 async fn relay(mut client: TcpStream, mut server: TcpStream, plan: Arc<Plan>) {
     let (mut up, mut down) = ([0u8; 16 << 10], [0u8; 16 << 10]);
+    let mut prepared = Prepared::default();
     loop {
         tokio::select! {
             got = client.read(&mut up) => {
                 let Ok(length @ 1..) = got else { return };
-                // COM_QUERY, of COMMIT or of statements that end with it: one small packet, because the client waits for
-                // the answers to what it sent before.
-                let block = COMMIT_BLOCK.body().split_once('?').unwrap().1;
-                let ends = [COMMIT.body(), block].iter().any(|end| up[..length].ends_with(end.as_bytes()));
-                let commits = up[4..length.max(4)].starts_with(b"\x03") && ends;
-                if commits && plan.armed.swap(false, Ordering::SeqCst) {
+                if prepared.commits(&up[..length]) && plan.armed.swap(false, Ordering::SeqCst) {
                     if plan.pass_on.load(Ordering::SeqCst) {
                         server.write_all(&up[..length]).await.unwrap();
                         // The last answer proves that the server has committed; nobody else gets to know.
-                        while !is_last(&packet(&mut server).await) {}
+                        assert_eq!(last_answer(&mut server).await, 0);
                     }
                     plan.lost.notify_one();
                     plan.may_close.notified().await;
@@ -209,19 +205,58 @@ async fn relay(mut client: TcpStream, mut server: TcpStream, plan: Arc<Plan>) {
             }
             got = server.read(&mut down) => {
                 let Ok(length @ 1..) = got else { return };
+                prepared.answered(&down[..length]);
                 if client.write_all(&down[..length]).await.is_err() { return }
             }
         }
     }
 }
 
-/// The first byte of the last answer: of the first that is an error, or of all.
+/// Which statements of a connection end with COMMIT. Each is one small packet, because the client waits for the answers to what it
+/// sent before.
+#[derive(Default)]
+struct Prepared {
+    /// Whether the next answer is to a COM_STMT_PREPARE of one.
+    awaited: bool,
+    /// As the server numbers them.
+    committing: Vec<[u8; 4]>,
+}
+
+impl Prepared {
+    fn commits(&mut self, packet: &[u8]) -> bool {
+        let block = COMMIT_BLOCK.body().split_once('?').unwrap().1;
+        let ends = [COMMIT.body(), block].iter().any(|end| packet.ends_with(end.as_bytes()));
+        match packet.get(4) {
+            Some(3) => ends,
+            Some(0x16) => {
+                self.awaited = ends;
+                false
+            }
+            Some(0x17) => self.committing.iter().any(|statement| packet[5..9] == *statement),
+            _ => false,
+        }
+    }
+
+    fn answered(&mut self, packet: &[u8]) {
+        if std::mem::take(&mut self.awaited) {
+            assert_eq!(packet[4], 0, "a block can't be prepared: {packet:?}");
+            self.committing.push(packet[5..9].try_into().unwrap());
+        }
+    }
+}
+
+/// The first byte of the last answer: of the first that is an error, or of all. Behind the packet that begins rows comes one with
+/// 0xfe that ends them; of every OK, affected rows and ids take one byte each.
 async fn last_answer(server: &mut TcpStream) -> u8 {
+    const MORE_RESULTS: u8 = 8;
+    let mut in_rows = false;
     loop {
         let packet = packet(server).await;
-        if packet[0] == 0xff || is_last(&packet) {
+        let ends = packet[0] == if in_rows { 0xfe } else { 0 };
+        if packet[0] == 0xff || (ends && packet[3] & MORE_RESULTS == 0) {
             return packet[0];
         }
+        in_rows = !ends;
     }
 }
 
@@ -232,13 +267,4 @@ async fn packet(server: &mut TcpStream) -> Vec<u8> {
     let mut packet = vec![0; u32::from_le_bytes([head[0], head[1], head[2], 0]) as usize];
     server.read_exact(&mut packet).await.unwrap();
     packet
-}
-
-/// Whether no other statement's answer follows. Rows and the packets before them are followed by the OK that ends them, which
-/// starts with 0xfe; of every OK, affected rows and ids take one byte each.
-fn is_last(packet: &[u8]) -> bool {
-    const MORE_RESULTS: u8 = 8;
-    assert_ne!(packet[0], 0xff, "an error: {packet:?}");
-    let is_end = packet[0] == 0 || (packet[0] == 0xfe && packet.len() < 64);
-    is_end && packet[3] & MORE_RESULTS == 0
 }

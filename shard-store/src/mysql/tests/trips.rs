@@ -105,7 +105,7 @@ async fn values_come_back_as_they_went(server: &Server) {
         trip.push_text("put", sql!("put_values"), &[one.clone(), other.clone()].concat()).unwrap();
         trip.push_text("equal", sql!("equal_values"), &one).unwrap();
         trip.push_text("read", sql!("values"), &[7.into()]).unwrap();
-        let answers = lease.send(&trip).await.unwrap();
+        let answers = lease.send(&mut trip).await.unwrap();
         assert_eq!(answers[1][0].get::<u64, _>(0), Some(1), "seed {seed}: not equal to {one:?}");
         assert_eq!(answers[2][0].get::<Vec<u8>, _>(6), Some(vec![b'\'']), "seed {seed}");
         assert_eq!(read_back(&mut lease, id).await, [one], "seed {seed}");
