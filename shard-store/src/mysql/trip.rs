@@ -12,7 +12,7 @@
 //! one of six statements takes MariaDB 60 µs.
 
 use mysql_async::prelude::{Protocol, Queryable};
-use mysql_async::{Conn, Params, QueryResult, Row, Value};
+use mysql_async::{Conn, Params, QueryResult, Row, Statement, Value};
 
 use super::columns::Unexpected;
 use super::connection::Connections;
@@ -29,6 +29,8 @@ pub(super) struct Trip {
     asking: Vec<usize>,
     /// Of the places that the text still has, if they are not filled.
     values: Option<Vec<Value>>,
+    /// The text, as the server knows it, see [`Trip::prepare`].
+    statement: Option<Statement>,
 }
 
 /// A trip that failed.
@@ -41,7 +43,7 @@ pub(super) struct TripFailure {
 }
 
 impl Trip {
-    /// One whose values go beside its text, which the server then knows the next time. It can only be sent as a block.
+    /// One whose values go beside its text, which the server then knows the next time. It can only be sent as a block, after [`Trip::prepare`].
     pub(super) fn prepared() -> Self {
         Self { values: Some(Vec::new()), ..Self::default() }
     }
@@ -117,7 +119,8 @@ impl Trip {
             block.body().split_once('?').ok_or(Unexpected("a block without a place for statements"))?;
         let asking: Vec<usize> = (0..self.asking.len()).collect();
         let names = self.asking.iter().map(|at| self.names[*at]).chain([block.name]).collect();
-        Ok(Self { text: [before, &self.text, after].concat(), names, asking, values: self.values })
+        let text = [before, &self.text, after].concat();
+        Ok(Self { text, names, asking, ..self })
     }
 
     /// Number of statements.
@@ -131,11 +134,11 @@ impl Trip {
     }
 
     /// Makes the server know the text, if that is of use and it does not yet.
-    pub(super) async fn prepare(&self, home: &Connections, conn: &mut Conn) -> Result<(), Failure> {
-        match (&self.values, self.names.first()) {
-            (Some(_), Some(first)) => home.timed(first, conn.prep(self.text.as_str())).await.map(drop),
-            _ => Ok(()),
+    pub(super) async fn prepare(&mut self, home: &Connections, conn: &mut Conn) -> Result<(), Failure> {
+        if let (Some(_), Some(first)) = (&self.values, self.names.first()) {
+            self.statement = Some(home.timed(first, conn.prep(self.text.as_str())).await?);
         }
+        Ok(())
     }
 
     /// Sends the statements and reads the rows that each answers. Each answer has the time of a statement.
@@ -146,14 +149,14 @@ impl Trip {
     ) -> Result<Vec<Vec<Row>>, TripFailure> {
         let Some(first) = self.names.first() else { return Ok(Vec::new()) };
         let failed = |failure| TripFailure { at: 0, failure };
-        match self.values.as_mut().map(std::mem::take) {
+        match self.statement.take() {
             None => {
                 let sent = home.timed(first, conn.query_iter(self.text.as_str())).await;
                 self.answers(home, sent.map_err(failed)?).await
             }
-            Some(values) => {
-                let sent = conn.exec_iter(self.text.as_str(), Params::Positional(values));
-                let sent = home.timed(first, sent).await;
+            Some(statement) => {
+                let values = Params::Positional(self.values.take().unwrap_or_default());
+                let sent = home.timed(first, conn.exec_iter(statement, values)).await;
                 self.answers(home, sent.map_err(failed)?).await
             }
         }
