@@ -60,6 +60,9 @@ pub trait ShardStore: Send + Sync + 'static {
     /// All shard rows of this server, read in one statement.
     async fn shard_rows(&self) -> Result<Vec<ShardRow>, StoreError>;
 
+    /// The rows of `shards`, of those that have one here, read in one statement. Costs nothing for the others of the server.
+    async fn shard_rows_of(&self, shards: &[ShardId]) -> Result<Vec<ShardRow>, StoreError>;
+
     /// Creates the rows of `shards` in `epoch` as `Serving` with seq 0, where they don't exist. Idempotent.
     async fn create_shards(&self, shards: &[ShardId], epoch: Epoch) -> Result<(), StoreError>;
 

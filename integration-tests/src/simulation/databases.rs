@@ -183,6 +183,11 @@ impl ShardStore for Connection {
         self.ask("rows", async |store: Arc<MemoryStore>| store.shard_rows().await).await
     }
 
+    async fn shard_rows_of(&self, shards: &[ShardId]) -> Stored<Vec<ShardRow>> {
+        let shards = shards.to_vec();
+        self.ask("held", async move |store: Arc<MemoryStore>| store.shard_rows_of(&shards).await).await
+    }
+
     async fn create_shards(&self, shards: &[ShardId], epoch: Epoch) -> Stored<()> {
         let shards = shards.to_vec();
         self.change("create", async move |store: Arc<MemoryStore>| store.create_shards(&shards, epoch).await)

@@ -145,6 +145,7 @@ cases! {
         h26_a_deletion_before_its_addition;
     upkeep:
         creating_shards_again_changes_nothing
+        rows_of_some_shards_are_as_those_of_all
         a_state_changes_by_compare_and_set
         a_fenced_shard_can_be_read
         every_table_is_scanned_in_pages

@@ -24,6 +24,23 @@ pub(super) async fn creating_shards_again_changes_nothing(bench: &Bench) -> Verd
     Ok(())
 }
 
+pub(super) async fn rows_of_some_shards_are_as_those_of_all(bench: &Bench) -> Verdict {
+    let [a, b, c, _] = bench.shards;
+    bench.ops(vec![add(ObjectId::new(a, 1), text("x"))]).await?;
+    bench.one.change_state(b, EPOCH, ShardState::Serving, ShardState::Fenced).await?;
+    // No case has this one: they take low ones, their mirrors and those from 0x8000 up.
+    let absent = ShardId(0x7fff);
+    let mut some = bench.other.shard_rows_of(&[b, absent, a]).await?;
+    some.sort_by_key(|row| row.shard);
+    let mut expected = vec![bench.row(a).await?, bench.row(b).await?];
+    expected.sort_by_key(|row| row.shard);
+    ensure_eq!(some, expected, "the rows of two shards that are there and one that is not");
+    ensure_eq!((some[0].seq, some[1].state), (Seq(1), ShardState::Fenced), "what was written is in them");
+    ensure_eq!(bench.one.shard_rows_of(&[c]).await?, [bench.row(c).await?], "one shard's row");
+    ensure_eq!(bench.one.shard_rows_of(&[]).await?, [], "no shard's row");
+    Ok(())
+}
+
 pub(super) async fn a_state_changes_by_compare_and_set(bench: &Bench) -> Verdict {
     use ShardState::*;
     let shard = bench.shards[3];

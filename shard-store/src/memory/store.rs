@@ -142,6 +142,11 @@ impl ShardStore for MemoryStore {
         Ok(self.database.state().tables.shard_rows())
     }
 
+    async fn shard_rows_of(&self, shards: &[ShardId]) -> Result<Vec<ShardRow>, StoreError> {
+        self.check_reachable()?;
+        Ok(self.database.state().tables.shard_rows_of(shards))
+    }
+
     async fn create_shards(&self, shards: &[ShardId], epoch: Epoch) -> Result<(), StoreError> {
         self.check_reachable()?;
         let missing: BTreeSet<ShardId> = {

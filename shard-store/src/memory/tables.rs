@@ -36,15 +36,18 @@ pub(super) struct Tables {
     pub(super) moves: BTreeMap<(ShardId, MoveId), MoveRecord>,
 }
 
+fn shard_row(row: &LockedShard) -> ShardRow {
+    ShardRow { shard: row.shard, epoch: row.epoch, seq: row.seq, state: row.state }
+}
+
 impl Tables {
     pub(super) fn shard_rows(&self) -> Vec<ShardRow> {
-        let row = |row: &LockedShard| ShardRow {
-            shard: row.shard,
-            epoch: row.epoch,
-            seq: row.seq,
-            state: row.state,
-        };
-        self.shards.values().map(row).collect()
+        self.shards.values().map(shard_row).collect()
+    }
+
+    /// See [`crate::ShardStore::shard_rows_of`].
+    pub(super) fn shard_rows_of(&self, shards: &[ShardId]) -> Vec<ShardRow> {
+        shards.iter().filter_map(|shard| self.shards.get(shard)).map(shard_row).collect()
     }
 
     /// Makes a transaction visible.

@@ -9,14 +9,14 @@ use tao_schema::rows::ShardState;
 use super::Inner;
 use super::batch_read::chunks;
 use super::batch_write::{Fill, ValueRows, put, put_request, request_row};
-use super::columns::JsonKeys;
+use super::columns::{Columns, JsonKeys, Unexpected};
 use super::commit::finish;
 use super::connection::Lease;
 use super::error::Failure;
 use super::scan::{edge_range, start};
 use super::statements::{
     DELETE_EXPIRED_TOMBSTONES, DELETE_REQUESTS, EXPIRED_REQUESTS, LOCK_SHARD_WAIT, SET_STATE, SHARD_ROWS,
-    SHARDS_AND_CLOCK, STEPS, TOMBSTONES_PAGE,
+    SHARD_ROWS_OF, SHARDS_AND_CLOCK, STEPS, TOMBSTONES_PAGE,
 };
 use crate::apply::UnixMillis;
 use crate::store::{ShardRow, StoreError, StoreErrorKind};
@@ -29,11 +29,21 @@ const LONGEST_KEPT: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// See [`crate::ShardStore::shard_rows`].
 pub(super) async fn shard_rows(inner: &Inner) -> Result<Vec<ShardRow>, StoreError> {
     let rows = inner.readers.query(&SHARD_ROWS, ()).await?;
-    let rows = inner.readers.read(&SHARD_ROWS, rows, |row| {
-        Ok(ShardRow { shard: row.shard()?, epoch: row.epoch()?, seq: row.seq()?, state: row.state()? })
-    })?;
+    let rows = inner.readers.read(&SHARD_ROWS, rows, shard_row)?;
     inner.memory.set_population(rows.len());
     Ok(rows)
+}
+
+/// See [`crate::ShardStore::shard_rows_of`].
+pub(super) async fn shard_rows_of(inner: &Inner, shards: &[ShardId]) -> Result<Vec<ShardRow>, StoreError> {
+    let mut keys = JsonKeys::new();
+    shards.iter().for_each(|shard| keys.push(&[shard.0.into()]));
+    let rows = inner.readers.query(&SHARD_ROWS_OF, (keys.finish(),)).await?;
+    Ok(inner.readers.read(&SHARD_ROWS_OF, rows, shard_row)?)
+}
+
+fn shard_row(row: &mut Columns) -> Result<ShardRow, Unexpected> {
+    Ok(ShardRow { shard: row.shard()?, epoch: row.epoch()?, seq: row.seq()?, state: row.state()? })
 }
 
 /// See [`crate::ShardStore::create_shards`]. Idempotent, so an uncertain commit is an error like others.

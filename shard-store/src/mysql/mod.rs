@@ -238,6 +238,10 @@ impl ShardStore for MySqlStore {
         admin::shard_rows(&self.inner).await
     }
 
+    async fn shard_rows_of(&self, shards: &[ShardId]) -> Result<Vec<ShardRow>, StoreError> {
+        admin::shard_rows_of(&self.inner, shards).await
+    }
+
     async fn create_shards(&self, shards: &[ShardId], epoch: Epoch) -> Result<(), StoreError> {
         let (inner, shards) = (self.inner.clone(), shards.to_vec());
         spawned(async move { admin::create_shards(&inner, &shards, epoch).await }).await

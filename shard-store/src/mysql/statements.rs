@@ -95,6 +95,7 @@ statements! {
     SCAN_OUTBOX = "scan/outbox";
 
     SHARD_ROWS = "admin/shard_rows";
+    SHARD_ROWS_OF = "admin/shard_rows_of";
     CREATE_SHARDS = "admin/create_shards";
     CREATE_HISTORY = "admin/create_history";
     SET_STATE = "admin/set_state";

@@ -141,6 +141,10 @@ impl ShardStore for LazyDatabase {
         self.reach().await?.shard_rows().await
     }
 
+    async fn shard_rows_of(&self, shards: &[ShardId]) -> Result<Vec<ShardRow>, StoreError> {
+        self.reach().await?.shard_rows_of(shards).await
+    }
+
     async fn create_shards(&self, shards: &[ShardId], epoch: Epoch) -> Result<(), StoreError> {
         self.reach().await?.create_shards(shards, epoch).await
     }

@@ -109,11 +109,11 @@ impl GroupTail {
             if !feed.is_holding() {
                 continue;
             }
-            let database = server.database.clone();
-            match bounded(self.options.attempt, async move { database.shard_rows().await }).await {
+            let (database, held) = (server.database.clone(), Vec::from_iter(feed.held()));
+            // Every leader but the one that wrote asks this after each write: for what it holds, not for all that the server has.
+            match bounded(self.options.attempt, async move { database.shard_rows_of(&held).await }).await {
                 Ok(rows) => {
-                    let held = feed.held();
-                    for row in rows.iter().filter(|row| held.contains(&row.shard)) {
+                    for row in &rows {
                         if let Some(slot) = self.shards.slot(row.shard) {
                             self.shards.visible(slot, row);
                         }

@@ -279,6 +279,10 @@ impl ShardStore for Gate {
         self.store.shard_rows().await
     }
 
+    async fn shard_rows_of(&self, shards: &[ShardId]) -> std::result::Result<Vec<ShardRow>, StoreError> {
+        self.store.shard_rows_of(shards).await
+    }
+
     async fn create_shards(&self, shards: &[ShardId], epoch: Epoch) -> std::result::Result<(), StoreError> {
         self.store.create_shards(shards, epoch).await
     }

@@ -45,6 +45,10 @@ impl ShardStore for Recorded {
         self.store.shard_rows().await
     }
 
+    async fn shard_rows_of(&self, shards: &[ShardId]) -> Result<Vec<ShardRow>, StoreError> {
+        self.store.shard_rows_of(shards).await
+    }
+
     async fn create_shards(&self, shards: &[ShardId], epoch: Epoch) -> Result<(), StoreError> {
         self.store.create_shards(shards, epoch).await
     }

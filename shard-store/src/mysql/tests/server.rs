@@ -10,7 +10,7 @@ use super::super::columns::JsonKeys;
 use super::super::dialect::{Dialect, Flavour};
 use super::super::statements::{
     DELETE_EDGES, DELETE_OBJECTS, LIST, LIST_WHOLE, LISTS_WHOLE, OBJECTS, READ_EDGE_AND_COUNT, READ_OBJECTS,
-    SCAN_EDGES, Sql,
+    SCAN_EDGES, SHARD_ROWS_OF, Sql,
 };
 use super::support::{LIKES, asked, commit, count, fleets, fresh, open, options, put, seq, session};
 use crate::fleet::Server;
@@ -98,7 +98,8 @@ async fn statements_find_rows_by_key(server: &Server) {
         keys.push(parts);
         vec![keys.finish()]
     };
-    let by_key: [(&Sql, Vec<Value>); 6] = [
+    let by_key: [(&Sql, Vec<Value>); 7] = [
+        (&SHARD_ROWS_OF, keys(&[3])),
         (&OBJECTS, keys(&[0, 3, id1])),
         (&READ_OBJECTS, keys(&[id1])),
         (&LISTS_WHOLE, keys(&[0, 3, id1, u64::from(atype), 5_000])),
