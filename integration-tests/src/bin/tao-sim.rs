@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use integration_tests::history::Invariant;
-use integration_tests::simulation::{Outcome, note_panics, run};
+use integration_tests::simulation::{Outcome, Size, costs, note_panics, run};
 use tracing_subscriber::EnvFilter;
 
 /// Deterministic simulation of the whole tier: each seed is one run, the same one each time.
@@ -42,6 +42,9 @@ struct Arguments {
     /// Ends with the first seed that finds something.
     #[arg(long)]
     stop_at_first: bool,
+    /// No seeds: what a hundred nodes with 10,000 shards cost, beside as many with 100.
+    #[arg(long, conflicts_with_all = ["seeds", "seed", "twice"])]
+    large: bool,
     /// A summary, and everything that was found, as JSON; `-` is stdout.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -106,6 +109,9 @@ fn go(arguments: &Arguments) -> Result<bool> {
         .without_time()
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter)))
         .init();
+    if arguments.large {
+        return large(arguments).map(|()| true);
+    }
     note_panics();
     let (from, to) = match arguments.seed {
         Some(seed) => (seed, seed + 1),
@@ -130,6 +136,39 @@ fn go(arguments: &Arguments) -> Result<bool> {
     let summary = collect(&receiver, arguments, &shared, to - from);
     report(&summary, arguments)?;
     Ok(summary.found.is_empty() && summary.hung.is_empty() && summary.not_repeated.is_empty())
+}
+
+/// Leaders and followers of a large cluster.
+const HUNDRED: (usize, usize) = (20, 80);
+/// Reads that are timed.
+const HITS: u64 = 2_000_000;
+
+fn large(arguments: &Arguments) -> Result<()> {
+    let (leaders, followers) = HUNDRED;
+    let mut all = Vec::new();
+    for shards in [100, 10_000] {
+        let began = Instant::now();
+        let costs = costs(Size { shards, leaders, followers }, HITS)?;
+        eprintln!(
+            "{leaders} leaders, {followers} followers, {shards} shards: {} change streams, at most {} of a follower and {} of \
+             a leader; a hit {:.0} ns; an idle second {:.0} ms of a processor for all together; {:.0?}",
+            costs.streams,
+            costs.streams_of_a_follower,
+            costs.streams_of_a_leader,
+            costs.hit_ns,
+            costs.idle_ms,
+            began.elapsed()
+        );
+        eprintln!("    for each write: {}", list(&costs.messages_a_write));
+        eprintln!("    for each second: {}", list(&costs.messages_a_second));
+        all.push(costs);
+    }
+    write_json(arguments, &all)
+}
+
+fn list(messages: &BTreeMap<&'static str, f64>) -> String {
+    let sent = messages.iter().filter(|(_, sent)| sent.abs() >= 0.005);
+    sent.map(|(what, sent)| format!("{what} {sent:.2}")).collect::<Vec<_>>().join(", ")
 }
 
 fn range(text: &str) -> Result<(u64, u64)> {
@@ -247,8 +286,12 @@ fn report(summary: &Summary, arguments: &Arguments) -> Result<()> {
         summary.hung.len(),
         summary.not_repeated.len(),
     );
+    write_json(arguments, summary)
+}
+
+fn write_json(arguments: &Arguments, found: &impl serde::Serialize) -> Result<()> {
     let Some(file) = &arguments.json else { return Ok(()) };
-    let text = serde_json::to_string_pretty(summary)?;
+    let text = serde_json::to_string_pretty(found)?;
     if file.as_os_str() == "-" {
         writeln!(std::io::stdout(), "{text}")?;
     } else {

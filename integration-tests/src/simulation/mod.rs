@@ -5,6 +5,7 @@
 
 mod databases;
 mod faults;
+mod large;
 mod moves;
 mod network;
 mod peers;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::faults::Faults;
+pub use self::large::{Costs, Size, costs};
 use self::network::Network;
 pub use self::plan::Plan;
 use self::trace::Trace;

@@ -72,6 +72,14 @@ struct State {
     slow: BTreeMap<(End, End), u32>,
     /// Cancelled when the streams between two ends break.
     streams: BTreeMap<(End, End), CancellationToken>,
+    /// Change streams: who opened them, at whom, and how many.
+    open: BTreeMap<(End, End), usize>,
+}
+
+/// A change stream, for as long as it is there.
+pub struct OpenStream {
+    network: Network,
+    way: (End, End),
 }
 
 struct EndState {
@@ -92,6 +100,7 @@ impl Network {
             lossy: BTreeMap::new(),
             slow: BTreeMap::new(),
             streams: BTreeMap::new(),
+            open: BTreeMap::new(),
         };
         Self(Arc::new(Inner { state: Mutex::new(state), changed: Notify::new(), distances, trace }))
     }
@@ -185,6 +194,18 @@ impl Network {
     /// Cancelled when the streams between two ends break.
     pub fn streams(&self, one: End, two: End) -> CancellationToken {
         self.0.state.lock().streams.entry(ordered(one, two)).or_default().clone()
+    }
+
+    /// Notes a change stream that `near` has opened at `far`.
+    pub fn opened(&self, near: End, far: End) -> OpenStream {
+        *self.0.state.lock().open.entry((near, far)).or_default() += 1;
+        OpenStream { network: self.clone(), way: (near, far) }
+    }
+
+    /// Between whom there is a change stream: who opened it, and at whom.
+    pub fn open_streams(&self) -> Vec<(End, End)> {
+        let state = self.0.state.lock();
+        state.open.iter().filter(|(_, streams)| **streams > 0).map(|(way, _)| *way).collect()
     }
 
     /// The process at an end.
@@ -321,6 +342,14 @@ impl Network {
 
     fn arrow(&self, from: End, to: End) -> String {
         format!("{} -> {}", self.name(from), self.name(to))
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        if let Some(streams) = self.network.0.state.lock().open.get_mut(&self.way) {
+            *streams -= 1;
+        }
     }
 }
 

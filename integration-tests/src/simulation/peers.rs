@@ -182,7 +182,12 @@ impl Wire {
     fn connect(self, stream: ChangeStream) -> ChangeStream {
         let (down, messages) = mpsc::channel::<Message>(ON_THE_WAY);
         let (up, commands) = mpsc::channel::<Command>(ON_THE_WAY);
-        tokio::spawn(self.clone().bring_down(stream.messages, down));
+        let open = self.network.opened(self.near, self.far);
+        let bring_down = self.clone().bring_down(stream.messages, down);
+        tokio::spawn(async move {
+            let _open = open;
+            bring_down.await;
+        });
         tokio::spawn(self.clone().bring_up(stream.control, commands));
         let control = Control { wire: self.clone(), up, last: Mutex::new(Instant::now()) };
         let messages = futures_util::stream::unfold((self, messages), |(wire, mut messages)| async move {

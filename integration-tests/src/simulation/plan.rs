@@ -57,8 +57,12 @@ pub struct Plan {
     pub busy: Duration,
     /// Everything must be whole again so long after the last fault, at the latest.
     pub quiet: Duration,
-    /// Regions; each has a copy of the data, two leaders and two followers.
+    /// Regions; each has a copy of the data.
     pub regions: usize,
+    /// Leaders of each region.
+    pub leaders: usize,
+    /// Followers of each region, in one tier.
+    pub followers: usize,
     /// Host groups.
     pub groups: usize,
     /// Shards.
@@ -106,6 +110,8 @@ impl Plan {
             seed,
             busy: Duration::from_secs(seconds),
             quiet,
+            leaders: 2,
+            followers: 2,
             regions: if random.random_bool(0.3) { 3 } else { 2 },
             groups: random.random_range(1..=2),
             shards: random.random_range(2..=5),
@@ -118,6 +124,21 @@ impl Plan {
             mode: ReplicationMode::Async,
             leader,
             follower,
+        }
+    }
+
+    /// A large cluster of one region, with as few surprises as there can be.
+    pub fn large(shards: u16, leaders: usize, followers: usize) -> Self {
+        Self {
+            regions: 1,
+            leaders,
+            followers,
+            groups: 4,
+            shards,
+            distances: Distances { near_ms: 1, far_ms: 1 },
+            leader: LeaderOptions::default(),
+            follower: FollowerOptions::default(),
+            ..Self::of(1, 0)
         }
     }
 
@@ -145,22 +166,22 @@ impl Plan {
     /// The first topology. Primaries are spread over the first two regions.
     pub fn topology(&self) -> Topology {
         let names = self.region_names();
-        let tier = |name: String, node: String| {
+        let tier = |name: String, node: String, nodes: usize| {
             let node = |at: usize| Node {
                 name: format!("{node}-{at}"),
                 address: "127.0.0.1:1".to_owned(),
                 admin: None,
             };
-            Tier { name, nodes: vec![node(1), node(2)] }
+            Tier { name, nodes: (1..=nodes).map(node).collect() }
         };
         let region = |name: &String| Region {
             name: name.clone(),
-            leaders: tier(format!("leaders-{name}"), format!("leader-{name}")),
-            followers: vec![tier(format!("followers-{name}"), format!("follower-{name}"))],
+            leaders: tier(format!("leaders-{name}"), format!("leader-{name}"), self.leaders),
+            followers: vec![tier(format!("followers-{name}"), format!("follower-{name}"), self.followers)],
         };
         let group = |id: HostGroupId| HostGroup {
             id,
-            master: names[usize::from(id.0 - 1) % 2].clone(),
+            master: names[usize::from(id.0 - 1) % names.len().min(2)].clone(),
             epoch: FIRST_EPOCH,
             mode: self.mode,
             servers: names

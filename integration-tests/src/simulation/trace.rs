@@ -1,5 +1,6 @@
 //! What happened, as a number and, if somebody wants to read it, as lines.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -23,6 +24,8 @@ struct Inner {
 struct State {
     hash: u64,
     events: u64,
+    /// By what they are.
+    counts: BTreeMap<&'static str, u64>,
 }
 
 impl Trace {
@@ -44,6 +47,7 @@ impl Trace {
         }
         state.hash = hash;
         state.events += 1;
+        *state.counts.entry(what).or_default() += 1;
         drop(state);
         if self.0.readable {
             let line = format!("{:>10.3} {what:<9} {}", at.as_secs_f64(), text());
@@ -54,6 +58,11 @@ impl Trace {
     /// Time since the run began.
     pub fn elapsed(&self) -> std::time::Duration {
         self.0.began.elapsed()
+    }
+
+    /// How many events there were, by what they are.
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.0.state.lock().counts.clone()
     }
 
     /// The hash of everything so far, and the number of events.
