@@ -213,6 +213,8 @@ bugs! {
     BeliefUnchecked = "belief-unchecked",
     /// A lone write of a pair does not look for journals (R22). Old state comes back over it.
     JournalOverlooked = "journal-overlooked",
+    /// An edge that a batch presumed absent is there, and that is overlooked (R13). It is counted once more.
+    PresenceOverlooked = "presence-overlooked",
     /// A dead leader's transaction keeps its locks for hours (R1, H4). Its shards take no writes.
     ZombieLocks = "zombie-locks",
     /// Transactions run in the server's own isolation (R1, H3). Deadlocks between strangers, and lost updates.

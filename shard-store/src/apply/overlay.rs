@@ -76,10 +76,13 @@ impl<K: Ord + Copy + Debug, R: Clone + PartialEq> Overlay<K, R> {
 
     /// The row images to write, in order of key.
     pub(super) fn mutations(&self) -> Mutations<K, R> {
-        let mut mutations = Mutations { puts: Vec::new(), deletes: Vec::new() };
-        for (key, _, now) in self.changed(..) {
+        let mut mutations = Mutations { puts: Vec::new(), overwrites: 0, deletes: Vec::new() };
+        for (key, before, now) in self.changed(..) {
             match now {
-                Some(row) => mutations.puts.push((*key, row.clone())),
+                Some(row) => {
+                    mutations.puts.push((*key, row.clone()));
+                    mutations.overwrites += usize::from(before.is_some());
+                }
                 None => mutations.deletes.push(*key),
             }
         }
@@ -101,7 +104,7 @@ mod tests {
         assert_eq!(rows.get(&1).unwrap(), None);
         assert!(rows.get(&2).is_err());
         assert!(rows.set(2, Some("x")).is_err());
-        assert_eq!(rows.mutations(), Mutations { puts: vec![], deletes: vec![] });
+        assert_eq!(rows.mutations(), Mutations { puts: vec![], overwrites: 0, deletes: vec![] });
     }
 
     #[test]
@@ -117,7 +120,7 @@ mod tests {
         rows.take_back();
         assert_eq!(rows.get(&1).unwrap(), Some(&"kept"));
         let puts = vec![(1, "kept"), (2, "kept")];
-        assert_eq!(rows.mutations(), Mutations { puts, deletes: vec![] });
+        assert_eq!(rows.mutations(), Mutations { puts, overwrites: 1, deletes: vec![] });
     }
 
     #[test]
@@ -130,6 +133,6 @@ mod tests {
         rows.set(2, None).unwrap();
         rows.set(3, Some("came")).unwrap();
         rows.set(3, None).unwrap();
-        assert_eq!(rows.mutations(), Mutations { puts: vec![], deletes: vec![2] });
+        assert_eq!(rows.mutations(), Mutations { puts: vec![], overwrites: 0, deletes: vec![2] });
     }
 }

@@ -59,6 +59,8 @@ pub struct Advance {
 pub struct Mutations<K, R> {
     /// Rows to insert or overwrite.
     pub puts: Vec<(K, R)>,
+    /// How many of them overwrite a row, which they differ from.
+    pub overwrites: usize,
     /// Rows to delete; all of them exist.
     pub deletes: Vec<K>,
 }

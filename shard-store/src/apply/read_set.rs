@@ -37,21 +37,25 @@ impl ReadSet {
     /// The rows that the units that run may touch.
     pub fn of(units: &[WriteUnit], admission: &Admission, locks: &Locks) -> Self {
         let mut set = Self::default();
-        for unit in admission.proceeding(units) {
-            for op in &unit.ops {
-                set.add(op);
-                for (edge, inverse) in pairs_of(op) {
-                    if edge.id1.shard() != edge.id2.shard() {
-                        set.outbox.insert(edge);
-                    }
-                    if locks.direct(edge, inverse) {
-                        set.add_inverse(edge.reversed(inverse.atype));
-                    }
-                }
-            }
+        for op in admission.proceeding(units).flat_map(|unit| &unit.ops) {
+            set.add(op, locks);
         }
         set.add_candidates(units, admission, locks);
         set
+    }
+
+    /// Of the edges that the units that run may touch, those that they do anything else with than put.
+    pub fn edges_not_only_put(
+        units: &[WriteUnit],
+        admission: &Admission,
+        locks: &Locks,
+    ) -> BTreeSet<EdgeKey> {
+        let mut set = Self::default();
+        let ops = admission.proceeding(units).flat_map(|unit| &unit.ops);
+        for op in ops.filter(|op| !matches!(op, StoreOp::EdgePut { .. })) {
+            set.add(op, locks);
+        }
+        set.edges
     }
 
     /// The rows that the units touch if they get every lock, and were not done before: a guess, made before anything is
@@ -83,7 +87,15 @@ impl ReadSet {
             && self.outbox.is_superset(&other.outbox)
     }
 
-    fn add(&mut self, op: &StoreOp) {
+    fn add(&mut self, op: &StoreOp, locks: &Locks) {
+        for (edge, inverse) in pairs_of(op) {
+            if edge.id1.shard() != edge.id2.shard() {
+                self.outbox.insert(edge);
+            }
+            if locks.direct(edge, inverse) {
+                self.add_inverse(edge.reversed(inverse.atype));
+            }
+        }
         match op {
             // Candidates of an allocation are added together, see `add_candidates`.
             StoreOp::ObjectAdd { id: None, .. } => {}

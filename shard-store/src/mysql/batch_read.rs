@@ -1,5 +1,7 @@
 //! Reads the rows of a [`ReadSet`]: few by key, together with the lock; many in as few statements as there are kinds.
 
+use std::collections::BTreeSet;
+
 use mysql_async::Value;
 use tao_schema::ids::{EdgeKey, ListKey, ObjectId, Time};
 use tao_schema::rows::{EdgeValue, ObjectRow};
@@ -28,17 +30,18 @@ pub(super) enum Loaded {
     Tombstone(EdgeKey, Tombstone),
 }
 
-/// Reads the rows of a read set into a workspace. Runs after the lock: under READ COMMITTED each statement sees all
+/// Reads the rows of a read set into a workspace, of its edges only those of `edges`. Runs after the lock: under READ COMMITTED each statement sees all
 /// that was committed before it.
 pub(super) async fn read(
     lease: &mut Lease,
     set: &ReadSet,
+    edges: &BTreeSet<EdgeKey>,
     workspace: &mut Workspace<'_>,
 ) -> Result<(), StoreError> {
     for keys in chunks(set.objects.iter(), |keys, id| keys.push(&[id.0])) {
         load(workspace, lease.map(&READ_OBJECTS, (keys,), object).await?);
     }
-    let edges = chunks(set.edges.iter(), JsonKeys::push_edge);
+    let edges = chunks(edges.iter(), JsonKeys::push_edge);
     let counts = chunks(set.counts.iter(), |keys, list| keys.push(&[list.id1.0, u64::from(list.atype.0)]));
     for keys in in_step(edges, counts) {
         load(workspace, lease.map(&READ_EDGES_AND_COUNTS, keys, edge_or_count).await?);

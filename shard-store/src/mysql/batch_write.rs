@@ -10,6 +10,7 @@ use super::batch_read::chunks;
 use super::columns::JsonKeys;
 use super::connection::Lease;
 use super::error::Failure;
+use super::presumed;
 use super::statements::{
     ADVANCE_SHARDS, ASSERT_AFFECTED, DELETE_EDGES, DELETE_OBJECTS, DELETE_OUTBOX, DELETE_TOMBSTONES,
     PUT_EDGES, PUT_OBJECTS, PUT_OUTBOX, STEPS, Sized, Sql,
@@ -25,7 +26,7 @@ const PADDING_BYTES: usize = 1_024;
 
 /// Up to so many rows of a table go out together with COMMIT, as text; more cost less as a statement of their own that
 /// the server knows already.
-const FEW_ROWS: usize = 16;
+pub(super) const FEW_ROWS: usize = 16;
 /// Data of more bytes doesn't go out as text.
 const FEW_BYTES: usize = 64 << 10;
 // Rows of seven tables, as digits: no server that is taken refuses the packet.
@@ -116,14 +117,14 @@ pub(super) async fn put(
 }
 
 /// Writes a plan: rows first, then the request rows, and last the shard rows. Answers the last of it, not sent yet: it
-/// goes with COMMIT.
+/// goes with COMMIT. Or `None`: an edge that the plan presumes absent was there; it is overwritten, so roll back.
 pub(super) async fn write(
     inner: &Inner,
     lease: &mut Lease,
-    plan: &Plan,
+    (plan, is_presumed): (&Plan, bool),
     nonce: u128,
     now: UnixMillis,
-) -> Result<Trip, StoreError> {
+) -> Result<Option<Trip>, StoreError> {
     let templates = &inner.templates;
     let writes = [
         (&templates.objects, object_rows(plan)),
@@ -137,7 +138,11 @@ pub(super) async fn write(
         if rows.are_few() {
             push(inner, &mut last, sized.sql, &rows)?;
         } else {
-            put(inner, lease, sized, rows, Fill::Padded).await?;
+            let affected = put(inner, lease, sized, rows, Fill::Padded).await?;
+            let is_edges = sized.sql.name == PUT_EDGES.name;
+            if is_presumed && is_edges && !presumed::came_true(plan, affected) {
+                return Ok(None);
+            }
         }
     }
     delete(lease, plan).await?;
@@ -151,13 +156,13 @@ pub(super) async fn write(
         let asserted = last.push(&ASSERT_AFFECTED, &[affected.into()]);
         asserted
             .map_err(|unexpected| Failure::unexpected(&inner.server, ASSERT_AFFECTED.name, &unexpected))?;
-        return Ok(last);
+        return Ok(Some(last));
     }
     lease.send(&mut last).await.map_err(|failed| failed.failure)?;
     put(inner, lease, &templates.requests, requests, Fill::Exact).await?;
     let advanced = put(inner, lease, &templates.advance, advances, Fill::Padded).await?;
     assert_affected(lease, ADVANCE_SHARDS.name, advanced, affected)?;
-    Ok(Trip::default())
+    Ok(Some(Trip::default()))
 }
 
 /// The rows that a plan puts into the tables of objects, edges and the outbox, with the statements that put them.

@@ -13,7 +13,6 @@
 //! has moved on: then the text finds another seq than it was made for. The long way moves it on.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::time::Instant;
 
 use mysql_async::{Row, Value};
@@ -32,6 +31,7 @@ use super::statements::{
     BEGIN_IN_BLOCK, HOLD_SHARD, PUT_REQUESTS, RAISE_COUNT, READ_COUNT, Sql,
 };
 use super::trip::Trip;
+use super::trust::Trust;
 use super::{Inner, OneTrip};
 use crate::apply::{
     Admission, CountRow, Lock, LockedShard, Locks, Plan, ReadSet, UnixMillis, Workspace, lock_set,
@@ -40,41 +40,22 @@ use crate::store::{StoreError, StoreErrorKind};
 use crate::write::{StoreOp, UnitResult, WriteUnit};
 
 /// What this store has seen in its database last. None of it is certain any more.
-#[derive(Default)]
 pub(super) struct Beliefs {
     known: Mutex<Known>,
+    /// One that does not come true costs about half of what one that does spares.
     trust: Trust,
+}
+
+impl Default for Beliefs {
+    fn default() -> Self {
+        Self { known: Mutex::default(), trust: Trust::new(2) }
+    }
 }
 
 #[derive(Default)]
 struct Known {
     shards: HashMap<ShardId, LockedShard>,
     clock: Option<(UnixMillis, Instant)>,
-}
-
-/// Whether beliefs came true lately. One that does not costs about half of what one that does spares.
-#[derive(Default)]
-struct Trust {
-    credit: AtomicI32,
-    refused: AtomicU32,
-}
-
-impl Trust {
-    const MOST: i32 = 32;
-    const LEAST: i32 = -8;
-    const WRONG: i32 = 2;
-    /// One in so many is tried all the same, to learn of better times.
-    const PROBE: u32 = 32;
-
-    fn is_due(&self) -> bool {
-        self.credit.load(Ordering::Relaxed) >= 0
-            || self.refused.fetch_add(1, Ordering::Relaxed).is_multiple_of(Self::PROBE)
-    }
-
-    fn note(&self, came_true: bool) {
-        let credit = self.credit.load(Ordering::Relaxed) + if came_true { 1 } else { -Self::WRONG };
-        self.credit.store(credit.clamp(Self::LEAST, Self::MOST), Ordering::Relaxed);
-    }
 }
 
 impl Beliefs {

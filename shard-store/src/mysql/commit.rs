@@ -13,6 +13,7 @@ use super::believed::{self, Outcome};
 use super::columns::{Columns, Unexpected};
 use super::connection::{CommitFailure, Lease};
 use super::error::{Failure, code};
+use super::presumed;
 use super::recent::{catch_up, preload};
 use super::resolve::{Fate, resolve};
 use super::statements::{LOCK_SHARD_WAIT, LOCK_SHARDS_SKIP, STEPS, Sql};
@@ -70,18 +71,39 @@ pub(super) async fn commit(inner: &Inner, batch: &Batch) -> Result<BatchResult, 
 
 /// Locks and reads in one round trip or more, plans, writes, and commits.
 async fn the_long_way(inner: &Inner, units: &[WriteUnit]) -> Result<BatchResult, StoreError> {
+    let mut may_presume = true;
+    loop {
+        if let Some(result) = attempt(inner, units, may_presume).await? {
+            return Ok(result);
+        }
+        may_presume = false;
+    }
+}
+
+/// `None`: an edge that was presumed absent is there, and nothing was done.
+async fn attempt(
+    inner: &Inner,
+    units: &[WriteUnit],
+    may_presume: bool,
+) -> Result<Option<BatchResult>, StoreError> {
     let mut clock = Instant::now();
     let (mut lease, held) = begin(inner, units).await?;
     let now = held.now;
     inner.timings.lap(Phase::Lock, &mut clock);
 
     let nonce: u128 = rand::random();
-    let (plan, last) = match run(inner, &mut lease, units, held, (nonce, &mut clock)).await {
-        Ok((plan, _)) if plan.advances.is_empty() => {
+    let run = run(inner, &mut lease, units, held, (nonce, may_presume, &mut clock)).await;
+    let (plan, is_presumed, last) = match run {
+        Ok(Written { plan, .. }) if plan.advances.is_empty() => {
             lease.roll_back().await;
-            return Ok(plan.into_result());
+            return Ok(Some(plan.into_result()));
         }
-        Ok(written) => written,
+        Ok(Written { plan, is_presumed, last: Some(last) }) => (plan, is_presumed, last),
+        Ok(Written { last: None, .. }) => {
+            lease.roll_back().await;
+            inner.absence.note(false);
+            return Ok(None);
+        }
         Err(error) => {
             lease.roll_back().await;
             return Err(error);
@@ -98,8 +120,12 @@ async fn the_long_way(inner: &Inner, units: &[WriteUnit]) -> Result<BatchResult,
     };
     finish(inner, lease, sent, (first.shard, first.new_seq, nonce)).await?;
     inner.timings.lap(Phase::Commit, &mut clock);
+    if is_presumed {
+        inner.absence.note(true);
+        inner.timings.was_presumed();
+    }
     remember(inner, &plan, now)?;
-    Ok(plan.into_result())
+    Ok(Some(plan.into_result()))
 }
 
 /// After COMMIT was sent: certain only if the server said OK (R4).
@@ -300,15 +326,24 @@ impl Held {
     }
 }
 
-/// Reads, plans and writes; everything but what is answered to go with COMMIT. A plan without advances has written
-/// nothing.
+/// A transaction before its COMMIT.
+struct Written {
+    /// Without advances: nothing was written.
+    plan: Plan,
+    /// Whether edges were presumed absent.
+    is_presumed: bool,
+    /// What goes with COMMIT; `None`: one of them was there.
+    last: Option<Trip>,
+}
+
+/// Reads, plans and writes; everything but what is answered to go with COMMIT.
 async fn run(
     inner: &Inner,
     lease: &mut Lease,
     units: &[WriteUnit],
     held: Held,
-    (nonce, clock): (u128, &mut Instant),
-) -> Result<(Plan, Trip), StoreError> {
+    (nonce, may_presume, clock): (u128, bool, &mut Instant),
+) -> Result<Written, StoreError> {
     // Whose requests are looked up: not those shards that are locked for the other side of a pair only. Those are
     // caught up when they are next asked about.
     let asked: BTreeSet<ShardId> = units.iter().map(|unit| unit.shard).collect();
@@ -318,22 +353,37 @@ async fn run(
     let lookup = |shard, key| inner.memory.lookup(shard, key);
     let admission = Admission::of(units, &held.locks, lookup);
     let set = ReadSet::of(units, &admission, &held.locks);
-    let mut workspace = Workspace::new(&held.locks, &set, held.now);
-    match held.seen {
-        Some((guess, rows)) if guess.covers(&set) => batch_read::load(&mut workspace, rows),
-        // Another row was got than was thought of, or there were too many: asked for now.
-        _ if admission.any_proceeds() => batch_read::read(lease, &set, &mut workspace).await?,
-        _ => {}
-    }
-    inner.timings.lap(Phase::Read, clock);
-    let plan = workspace.run(units, admission);
-    inner.timings.lap(Phase::Plan, clock);
+    let presumed = match may_presume && held.seen.is_none() {
+        true => {
+            presumed::plan(inner, lease, (units, &admission, &held.locks), (&set, held.now), clock).await?
+        }
+        false => None,
+    };
+    let is_presumed = presumed.is_some();
+    let plan = match presumed {
+        Some(plan) => plan,
+        None => {
+            let mut workspace = Workspace::new(&held.locks, &set, held.now);
+            match held.seen {
+                Some((guess, rows)) if guess.covers(&set) => batch_read::load(&mut workspace, rows),
+                // Another row was got than was thought of, or there were too many: asked for now.
+                _ if admission.any_proceeds() => {
+                    batch_read::read(lease, &set, &set.edges, &mut workspace).await?;
+                }
+                _ => {}
+            }
+            inner.timings.lap(Phase::Read, clock);
+            let plan = workspace.run(units, admission);
+            inner.timings.lap(Phase::Plan, clock);
+            plan
+        }
+    };
     if plan.advances.is_empty() {
-        return Ok((plan, Trip::default()));
+        return Ok(Written { plan, is_presumed, last: Some(Trip::default()) });
     }
-    let last = batch_write::write(inner, lease, &plan, nonce, held.now).await?;
+    let last = batch_write::write(inner, lease, (&plan, is_presumed), nonce, held.now).await?;
     inner.timings.lap(Phase::Write, clock);
-    Ok((plan, last))
+    Ok(Written { plan, is_presumed, last })
 }
 
 /// After a certain commit: the requests it answers from now on, and what the next one will most likely find.

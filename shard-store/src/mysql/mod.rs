@@ -9,6 +9,8 @@
 //! | `migrate` | tables and their versions |
 //! | `commit`, `batch_read`, `batch_write`, `resolve` | the transaction (R1-R4): lock, read, plan, write, commit; and when COMMIT gets no answer |
 //! | `believed` | the same in one round trip, for a lone write that finds what is believed to be there |
+//! | `presumed` | the edges of a large batch are not read, but presumed absent |
+//! | `trust` | whether what is believed or presumed came true lately |
 //! | `recent` | what is remembered of each shard's requests (R3) |
 //! | `read`, `scan` | snapshots with their positions (R12) |
 //! | `admin` | shard rows, states, purge |
@@ -28,6 +30,7 @@ mod log;
 mod migrate;
 mod moves;
 mod options;
+mod presumed;
 mod read;
 mod read_lists;
 mod recent;
@@ -39,6 +42,7 @@ mod templates;
 mod tests;
 mod timings;
 mod trip;
+mod trust;
 
 use std::fmt;
 use std::sync::Arc;
@@ -63,6 +67,7 @@ use self::recent::Memory;
 use self::statements::VERSION;
 use self::templates::Templates;
 use self::timings::Timings;
+use self::trust::Trust;
 use crate::store::{
     PendingInverse, ReadKey, ScanPage, ShardRow, ShardStore, Snapshot, StoreError, StoreErrorKind, Table,
 };
@@ -90,6 +95,8 @@ struct Inner {
     templates: Templates,
     memory: Memory,
     beliefs: Beliefs,
+    /// Whether edges that are put are absent, mostly.
+    absence: Trust,
     timings: Timings,
     log: Arc<log::State>,
     /// How a tail connects.
@@ -137,6 +144,7 @@ impl MySqlStore {
             templates: Templates::new(),
             memory: Memory::default(),
             beliefs: Beliefs::default(),
+            absence: presumed::trust(),
             timings: Timings::default(),
             log: Arc::new(log::State::new(&options.database)),
             // An event may be as large as any packet.

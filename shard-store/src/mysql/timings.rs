@@ -10,6 +10,8 @@ pub struct PhaseTimes {
     pub transactions: u64,
     /// Of these, those that were one round trip: planned from what was believed to be there, and committed.
     pub believed: u64,
+    /// Of these, those whose edges were not read, because none of them was there.
+    pub presumed: u64,
     /// Waiting for a connection, and for the shard rows; with the rows touched, where those are few.
     pub lock: Duration,
     /// Reading request rows and the rows touched.
@@ -27,6 +29,7 @@ pub struct PhaseTimes {
 pub(super) struct Timings {
     transactions: AtomicU64,
     believed: AtomicU64,
+    presumed: AtomicU64,
     phases: [AtomicU64; 5],
 }
 
@@ -49,6 +52,10 @@ impl Timings {
         self.believed.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn was_presumed(&self) {
+        self.presumed.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Adds the time since `since` to a phase, and starts the next.
     pub(super) fn lap(&self, phase: Phase, since: &mut Instant) {
         let now = Instant::now();
@@ -62,6 +69,7 @@ impl Timings {
         PhaseTimes {
             transactions: self.transactions.load(Ordering::Relaxed),
             believed: self.believed.load(Ordering::Relaxed),
+            presumed: self.presumed.load(Ordering::Relaxed),
             lock: time(Phase::Lock),
             read: time(Phase::Read),
             plan: time(Phase::Plan),

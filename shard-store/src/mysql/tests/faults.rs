@@ -111,7 +111,8 @@ async fn a_tombstone_that_is_purged_meanwhile_fails_no_commit(server: &Server) {
     let plan = workspace.run(&units, admission);
     assert_eq!(plan.tombstones.deletes, [other]);
     let mut lease = store.inner.writers.get().await.unwrap();
-    let mut last = batch_write::write(&store.inner, &mut lease, &plan, 7, now).await.unwrap();
+    let mut last =
+        batch_write::write(&store.inner, &mut lease, (&plan, false), 7, now).await.unwrap().unwrap();
     lease.send(&mut last).await.unwrap();
     lease.roll_back().await;
 }

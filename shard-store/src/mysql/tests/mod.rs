@@ -6,6 +6,7 @@ mod faults;
 mod locking;
 mod moves;
 mod moves_promoted;
+mod presumed;
 mod recorded;
 mod server;
 mod support;
